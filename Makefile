@@ -1,0 +1,44 @@
+# Two commands do everything: `make run` and `make test`. Only Python (>= 3.11) and make are needed.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.ready
+
+.PHONY: env run test stress bench smoke lint lock clean
+
+env: $(STAMP)  ## the environment in .venv; quick when it stands
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) and sys.platform == "linux" else "bmac_stream needs Python >= 3.11 on Linux, found " + sys.version.split()[0] + " on " + sys.platform)'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+run: env  ## embedded exchange + collector + sample strategy, with a live view until Ctrl-C
+	@$(PY) -m bmac_stream run
+
+lint: env
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+test: lint  ## everything but load: under 10 minutes on 2 cores from a cold cache
+	$(PY) -m pytest -m "not stress and not network"
+
+stress: env  ## minutes of load on the store and the collector
+	$(PY) -m pytest -m stress -s
+
+bench: env  ## every benchmark, one after the other; nothing else should run meanwhile
+	$(PY) bench/store.py && $(PY) bench/ingest.py && $(PY) bench/init.py
+
+smoke: env  ## against the real Binance; skips where there is no network
+	$(PY) -m pytest -m network -rs
+
+lock:  ## write requirements.lock again from pyproject.toml (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --all-extras --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

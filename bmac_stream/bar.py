@@ -1,0 +1,89 @@
+"""A bar: its columns, its interval, and the number it has on the interval's grid.
+
+Bars are numbered: `open_time = origin_ms(interval) + g * interval_ms`, so that all symbols share one
+phase and a bar's place in every ring follows from its time alone.
+"""
+
+from typing import Final
+
+__all__ = [
+    "COLUMNS",
+    "INTERVALS_MS",
+    "N_COLUMNS",
+    "bar_number",
+    "floor_open_time",
+    "interval_ms",
+    "open_time",
+    "origin_ms",
+]
+
+COLUMNS: Final = (
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "quote_volume",
+    "trade_num",
+    "taker_buy_base_asset_volume",
+    "taker_buy_quote_asset_volume",
+)
+"""BMAC's column names, in BMAC's order; float64 each. On coin-margined markets `volume` and
+`taker_buy_base_asset_volume` are in contracts, `quote_volume` and `taker_buy_quote_asset_volume` in the
+base asset, as BMAC has them."""
+
+N_COLUMNS: Final = len(COLUMNS)
+
+_MINUTE: Final = 60_000
+_HOUR: Final = 60 * _MINUTE
+_DAY: Final = 24 * _HOUR
+
+INTERVALS_MS: Final = {
+    "1s": 1_000,
+    "1m": _MINUTE,
+    "3m": 3 * _MINUTE,
+    "5m": 5 * _MINUTE,
+    "15m": 15 * _MINUTE,
+    "30m": 30 * _MINUTE,
+    "1h": _HOUR,
+    "2h": 2 * _HOUR,
+    "4h": 4 * _HOUR,
+    "6h": 6 * _HOUR,
+    "8h": 8 * _HOUR,
+    "12h": 12 * _HOUR,
+    "1d": _DAY,
+    "3d": 3 * _DAY,
+    "1w": 7 * _DAY,
+}
+"""Every interval that is supported, in milliseconds. 1M is not: months have no fixed length."""
+
+_MONDAY: Final = 4 * _DAY  # 1970-01-05 00:00 UTC; Binance's weeks open on Monday, the epoch was a Thursday
+
+
+def interval_ms(interval: str) -> int:
+    """Length of `interval` in ms. KeyError if it is not one of INTERVALS_MS."""
+    return INTERVALS_MS[interval]
+
+
+def origin_ms(interval: str) -> int:
+    """The open_time of bar number 0, int64 ms UTC: the epoch, or its first Monday for weeks."""
+    return _MONDAY if interval == "1w" else 0
+
+
+def bar_number(open_time_ms: int, interval: str) -> int:
+    """The number of the bar that opens at `open_time_ms`. ValueError if that is not on the grid."""
+    g, rest = divmod(open_time_ms - origin_ms(interval), INTERVALS_MS[interval])
+    if rest:
+        raise ValueError(f"open_time {open_time_ms} is {rest} ms off the grid of {interval}")
+    return g
+
+
+def open_time(g: int, interval: str) -> int:
+    """The open_time of bar number g, int64 ms UTC."""
+    return origin_ms(interval) + g * INTERVALS_MS[interval]
+
+
+def floor_open_time(time_ms: float, interval: str) -> int:
+    """The open_time of the bar that `time_ms` falls into: its left edge, inclusive."""
+    step = INTERVALS_MS[interval]
+    return int((time_ms - origin_ms(interval)) // step) * step + origin_ms(interval)

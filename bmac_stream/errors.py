@@ -1,0 +1,131 @@
+"""The errors of bmac_stream.
+
+BmacError
+├── ConfigError             the configuration cannot be used; holds every problem found
+├── Unsupported             this platform or option is not supported
+├── ExchangeError           the exchange, or the way to it
+│   ├── NetworkError        no answer: DNS, refused, reset, TLS, proxy, time-out
+│   ├── BadResponse         an answer that is not what the protocol promises (HTML page, cut body, foreign JSON)
+│   ├── ApiError            the exchange's own {"code", "msg"} with its HTTP status
+│   │   └── RateLimited     429: too much weight; holds retry_after_s
+│   │       └── Banned      418: this address is banned; holds until_ms
+│   └── BadFrame            a stream message that is malformed, out of range or foreign
+└── SnapshotError           a snapshot file is damaged or of another store
+
+shm.ShmError is the tree of the shared-memory store; it is drawn in shm/errors.py and re-exported here.
+"""
+
+from collections.abc import Sequence
+
+from shm.errors import (
+    Lagging,
+    NoSpace,
+    OrderError,
+    SegmentMismatch,
+    SegmentVersion,
+    ShmError,
+    StoreBroken,
+    StoreFull,
+    StoreNotFound,
+    StoreRetired,
+    SymbolNotFound,
+    WriterDead,
+    WriterLocked,
+    WriterStalled,
+)
+
+__all__ = [
+    "ApiError",
+    "BadFrame",
+    "BadResponse",
+    "Banned",
+    "BmacError",
+    "ConfigError",
+    "ExchangeError",
+    "Lagging",
+    "NetworkError",
+    "NoSpace",
+    "OrderError",
+    "RateLimited",
+    "SegmentMismatch",
+    "SegmentVersion",
+    "ShmError",
+    "SnapshotError",
+    "StoreBroken",
+    "StoreFull",
+    "StoreNotFound",
+    "StoreRetired",
+    "SymbolNotFound",
+    "Unsupported",
+    "WriterDead",
+    "WriterLocked",
+    "WriterStalled",
+]
+
+
+class BmacError(Exception):
+    """Base of everything that bmac_stream raises on purpose, beside shm.ShmError."""
+
+
+class ConfigError(BmacError):
+    """The configuration cannot be used. `problems` holds one line for each thing that is wrong."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        assert problems, "a ConfigError needs at least one problem"
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Unsupported(BmacError):
+    """The platform or an option is not supported; the message says what is."""
+
+
+class ExchangeError(BmacError):
+    """The exchange, or the way to it, failed."""
+
+
+class NetworkError(ExchangeError):
+    """No answer came: name resolution, refusal, reset, TLS, proxy or time-out."""
+
+
+class BadResponse(ExchangeError):
+    """An answer came that the protocol does not allow."""
+
+
+class ApiError(ExchangeError):
+    """The exchange answered with an error of its own.
+
+    status  HTTP status
+    code    Binance's code, e.g. -1121
+    msg     Binance's text
+    """
+
+    def __init__(self, status: int, code: int, msg: str) -> None:
+        self.status = status
+        self.code = code
+        self.msg = msg
+        super().__init__(f"HTTP {status}, code {code}: {msg}")
+
+
+class RateLimited(ApiError):
+    """HTTP 429. `retry_after_s` is the exchange's wish, in seconds of the exchange's clock."""
+
+    def __init__(self, status: int, code: int, msg: str, retry_after_s: float) -> None:
+        super().__init__(status, code, msg)
+        self.retry_after_s = retry_after_s
+
+
+class Banned(RateLimited):
+    """HTTP 418: the address is banned for `retry_after_s` seconds."""
+
+
+class BadFrame(ExchangeError):
+    """A stream message that cannot be used. `kind` is a short fixed word for counting."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        self.kind = kind
+        super().__init__(f"{kind}: {detail}")
+
+
+class SnapshotError(BmacError):
+    """A snapshot is damaged, cut, or of another store."""
