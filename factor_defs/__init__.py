@@ -1,0 +1,3 @@
+"""Factors: compositions of operators from `kernels`, one small function each."""
+
+__all__: list[str] = []
