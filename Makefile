@@ -16,7 +16,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 run: env  ## embedded exchange + collector + sample strategy, with a live view until Ctrl-C
-	@$(PY) -m bmac_stream run
+	@$(PY) -m bmac_stream run examples/run.json
 
 lint: env
 	$(PY) -m ruff check .
