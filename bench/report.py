@@ -29,7 +29,7 @@ __all__ = ["Figures", "Rounds", "interleave", "machine", "pin", "quantile"]
 
 
 def machine() -> dict[str, str | int | float]:
-    """What the figures were measured on: processor, cores, memory, kernel, Python, the packages that count."""
+    """What the figures were measured on: processor, cores, memory, kernel, the packages that count."""
     cpu = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith(("model name", "CPU part", "Model")):
