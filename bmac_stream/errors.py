@@ -5,12 +5,14 @@ BmacError
 ├── Unsupported             this platform or option is not supported
 ├── ExchangeError           the exchange, or the way to it
 │   ├── NetworkError        no answer: DNS, refused, reset, TLS, proxy, time-out
-│   ├── BadResponse         an answer that is not what the protocol promises (HTML page, cut body, foreign JSON)
+│   ├── BadResponse         an answer that is not what the protocol promises (HTML page, cut body, other JSON)
 │   ├── ApiError            the exchange's own {"code", "msg"} with its HTTP status
 │   │   └── RateLimited     429: too much weight; holds retry_after_s
 │   │       └── Banned      418: this address is banned; holds until_ms
 │   └── BadFrame            a stream message that is malformed, out of range or foreign
-└── SnapshotError           a snapshot file is damaged or of another store
+└── SnapshotError           a snapshot file cannot be used
+    ├── SnapshotDamaged     cut, flipped or not a snapshot at all: set it aside
+    └── SnapshotForeign     sound, but of another source, interval or columns, or from the future
 
 shm.ShmError is the tree of the shared-memory store; it is drawn in shm/errors.py and re-exported here.
 """
@@ -50,7 +52,9 @@ __all__ = [
     "SegmentMismatch",
     "SegmentVersion",
     "ShmError",
+    "SnapshotDamaged",
     "SnapshotError",
+    "SnapshotForeign",
     "StoreBroken",
     "StoreFull",
     "StoreNotFound",
@@ -128,4 +132,12 @@ class BadFrame(ExchangeError):
 
 
 class SnapshotError(BmacError):
-    """A snapshot is damaged, cut, or of another store."""
+    """A snapshot file cannot be used."""
+
+
+class SnapshotDamaged(SnapshotError):
+    """The file is cut, has flipped bits, or is no snapshot at all."""
+
+
+class SnapshotForeign(SnapshotError):
+    """The file is sound, but of another source, interval or columns, or from the future."""
