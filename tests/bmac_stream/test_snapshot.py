@@ -303,7 +303,7 @@ def test_pages_carry_checksums_and_they_are_verified(tmp_path: Path, monkeypatch
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
-    with pytest.raises(OSError, match="(?i)crc|checksum"):
+    with pytest.raises(OSError, match=r"(?i)crc|checksum"):
         pq.read_table(path, page_checksum_verification=True)
     monkeypatch.setattr(snapshot.zlib, "crc32", lambda *_: pytest.fail("pages are checked before digests"))
     monkeypatch.setattr(
@@ -311,5 +311,5 @@ def test_pages_carry_checksums_and_they_are_verified(tmp_path: Path, monkeypatch
         "_read_meta",
         lambda *_: msgspec.structs.replace(make_meta(), symbols=(("SYM00USDT", G0, 200),)),
     )
-    with pytest.raises(SnapshotDamaged, match="(?i)crc|checksum"):
+    with pytest.raises(SnapshotDamaged, match=r"(?i)crc|checksum"):
         snapshot.load(path)
