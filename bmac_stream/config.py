@@ -1,0 +1,584 @@
+"""The configuration: one JSON file in BMAC's format, one frozen tree of structs, every problem at once.
+
+BMAC v2's config.json works unchanged: each of its keys has its meaning and default here; what belongs to a
+feature that is not there yet is accepted with a warning. A key nobody knows is a warning that names the
+nearest one (BMAC ignored them), with `strict` an error. Values of secret keys never appear in a message.
+"""
+
+import contextlib
+import difflib
+import json
+import re
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from .bar import INTERVALS_MS
+from .binance.markets import MARKETS, TRADE_TYPES, Market, TradeType
+from .errors import ConfigError
+
+__all__ = [
+    "BMAC_KEYS",
+    "Config",
+    "Embedded",
+    "Hosts",
+    "Snapshot",
+    "Store",
+    "load_config",
+    "mask_url",
+    "secrets_of",
+]
+
+MAX_FILE_BYTES: Final = 1 << 20
+MAX_CANDLES: Final = 10_000  # BMAC's own limit
+MAX_PROBLEMS: Final = 50
+STORE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
+
+BMAC_KEYS: Final = (
+    "interval", "trade_type", "num_candles", "funding_rate", "keep_symbols", "save_type", "http_timeout_sec",
+    "candle_close_timeout_sec", "num_rest_fetchers", "num_socket_listeners", "dingding", "msg_sender",
+)  # fmt: skip
+"""Every key of BMAC v2's config.json."""
+
+SECRET_KEYS: Final = frozenset({"proxy", "dingding", "msg_sender", "access_token", "secret", "webhook_url"})
+
+
+class Hosts(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange at hosts of one's own that speaks Binance's protocol: `"exchange": {...}`."""
+
+    # base URL of REST, e.g. "http://127.0.0.1:8000"; required
+    rest: str
+    # base URL of the streams, or several of which the first that speaks wins; required
+    stream: str | list[str]
+    # exchange seconds per wall second; above 1 for a time-lapse replay
+    rate: float = 1.0
+    # what the store says its data is from; null: "custom:" + host of rest. Other sources never mix with it
+    source: str | None = None
+
+
+class Embedded(msgspec.Struct, frozen=True, kw_only=True):
+    """The embedded exchange, when `"exchange": "embedded"`: its market and its speed."""
+
+    # seed of the generated market
+    seed: int = 7
+    # symbols of the generated market
+    n_symbols: int = 600
+    # exchange seconds per wall second
+    rate: float = 1.0
+    # folder of recorded bars to replay, relative to the config file; null: a generated market
+    data: str | None = None
+    # exchange time at the start, ISO 8601 UTC or int ms; null: the market's own, or where the store ends
+    start: str | int | None = None
+
+
+class Store(msgspec.Struct, frozen=True, kw_only=True):
+    """The shared-memory store."""
+
+    # [A-Za-z0-9_.-], 1 to 100 letters; null: {trade_type}_{interval}
+    name: str | None = None
+    # where the segment lies
+    directory: str = "/dev/shm"
+    # symbols that fit, listings to come included; fixed when the store is made; null: 1024, 4096 on spot
+    max_symbols: int | None = None
+    # bars beyond num_candles that a slow reader may lag, bars
+    slack: int = 100
+    # permission bits, octal: "0600" only you, "0640" with a group
+    mode: str = "0600"
+    # name of the group that may read, with mode "0640"; null: none
+    group: str | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Parquet snapshots of the store, written by a process of their own."""
+
+    # false: none are written, none is read at the start
+    enabled: bool = True
+    # where they lie, relative to the config file
+    directory: str = "snapshot"
+    # one every so many bars, bars (a start fetches up to 98 missing bars at the price of one)
+    every_bars: int = 30
+    # never more often than this, seconds of wall time
+    min_interval_sec: float = 60.0
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the collector can be told. Times are seconds of the exchange's clock unless said otherwise."""
+
+    # length of a bar, one of bar.INTERVALS_MS; required
+    interval: str
+    # which symbols: usdt_perp, usdt_spot, coin_perp, ...; required
+    trade_type: str
+    # bars of history that every symbol has, bars, 1 to 10000
+    num_candles: int = 1500
+    # BMAC's funding.pqt; comes later
+    funding_rate: bool = False
+    # only these symbols of the trade_type; null: all
+    keep_symbols: list[str] | None = None
+    # BMAC's candle files, parquet or feather; they come later
+    save_type: str = "parquet"
+    # one REST request, seconds of wall time
+    http_timeout_sec: float = 5.0
+    # after a bar's close at most this long until its run_time is complete, with or without the late ones
+    candle_close_timeout_sec: float = 15.0
+    # REST requests at the same time
+    num_rest_fetchers: int = 8
+    # WebSocket connections that the symbols are spread over
+    num_socket_listeners: int = 8
+    # BMAC's alerts up to 2024-08; they come later
+    dingding: dict[str, Any] | None = None
+    # BMAC's alerts; they come later
+    msg_sender: dict[str, Any] | None = None
+    # "binance", "embedded", or {"rest", "stream", "rate", "source"}
+    exchange: str | Hosts = "binance"
+    # only used when exchange is "embedded"
+    embedded: Embedded = Embedded()
+    # URL of an HTTP or SOCKS5 proxy for REST and WebSocket; "env": from the environment; null: none
+    proxy: str | None = None
+    # PEM file with a further certificate authority, relative to the config file; null: the system's only
+    ca_file: str | None = None
+    # share of the exchange's request weight that we may use; order execution on this IP needs the rest
+    weight_share: float = 0.9
+    # seconds between two readings of exchangeInfo (listings and delistings)
+    exchange_info_every_sec: float = 300.0
+    # seconds between two readings of /time
+    clock_sync_every_sec: float = 60.0
+    # after subscribing, the first kline frame of a connection must come within this, seconds of wall time
+    first_frame_timeout_sec: float = 20.0
+    # a connection that says nothing for so long is replaced, seconds of wall time
+    silence_timeout_sec: float = 30.0
+    # the shared-memory store
+    store: Store = Store()
+    # parquet snapshots
+    snapshot: Snapshot = Snapshot()
+    # the folder that holds the config file; not a key of the file
+    base_dir: str = "."
+
+    @property
+    def trade(self) -> TradeType:
+        """The trade_type's entry in TRADE_TYPES."""
+        return TRADE_TYPES[self.trade_type]
+
+    @property
+    def market(self) -> Market:
+        """The market that the trade_type is of."""
+        return MARKETS[self.trade.market]
+
+    @property
+    def interval_ms(self) -> int:
+        """Length of a bar, ms."""
+        return INTERVALS_MS[self.interval]
+
+    @property
+    def store_name(self) -> str:
+        """Name of the store, by default {trade_type}_{interval}."""
+        return self.store.name or f"{self.trade_type}_{self.interval}"
+
+    @property
+    def max_symbols(self) -> int:
+        """Symbols the store has room for."""
+        return self.store.max_symbols or (4096 if self.trade.market == "spot" else 1024)
+
+    @property
+    def rate(self) -> float:
+        """Exchange seconds per wall second."""
+        if isinstance(self.exchange, Hosts):
+            return self.exchange.rate
+        return self.embedded.rate if self.exchange == "embedded" else 1.0
+
+    @property
+    def source(self) -> str | None:
+        """What the store says its data is from; None for the embedded exchange, which says it itself."""
+        if isinstance(self.exchange, Hosts):
+            return self.exchange.source or f"custom:{urlsplit(self.exchange.rest).netloc.rpartition('@')[2]}"
+        return None if self.exchange == "embedded" else self.exchange
+
+    def path(self, name: str) -> Path:
+        """A path of the file, relative to the folder of the config file."""
+        return Path(self.base_dir, Path(name).expanduser())
+
+
+# BMAC applied int() to these, so "5" was accepted
+_LAX: Final = frozenset(
+    {
+        "http_timeout_sec",
+        "candle_close_timeout_sec",
+        "num_rest_fetchers",
+        "num_socket_listeners",
+        "num_candles",
+    }
+)
+_OURS_ONLY: Final = frozenset({"base_dir"})
+_WRONG: Final = object()
+# stand in for a required value that is missing or wrong, so that the rest is still checked
+_PLACEHOLDERS: Final = {
+    "interval": "1m", "trade_type": "usdt_perp", "rest": "http://localhost", "stream": "ws://localhost"
+}  # fmt: skip
+
+
+def load_config(path: str | Path, strict: bool = False) -> tuple[Config, list[str]]:
+    """Read the file at `path`, or config.json in the folder `path`: (config, warnings).
+
+    strict  unknown keys are errors
+    Raises ConfigError with every problem found, a line each: file, key, what is wrong, nearest valid name.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "config.json"
+    raw = _read_json(path)
+    reading = _Reading(path.name, strict)
+    config = reading.struct(Config, raw, "")
+    config = msgspec.structs.replace(config, base_dir=str(path.resolve().parent))
+    _check(config, reading)
+    if reading.problems:
+        # warnings too: a misspelled key explains a missing one
+        raise ConfigError((reading.problems + reading.warnings)[:MAX_PROBLEMS])
+    return _normal(config), reading.warnings
+
+
+def mask_url(url: str) -> str:
+    """`url` without user name, password, path and query: what may be shown of a proxy or a webhook."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or "?"
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "(not shown)"
+    if not parts.scheme:
+        return "(not shown)"
+    user = "***@" if parts.username or parts.password else ""
+    return f"{parts.scheme}://{user}{host}{port}"
+
+
+def secrets_of(config: Config) -> list[str]:
+    """Every secret text of the configuration, for a log filter to hide: tokens, webhooks, proxy passwords."""
+    found: list[str] = []
+
+    def walk(value: object) -> None:
+        if isinstance(value, dict):
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+        elif isinstance(value, str) and len(value) >= 6:
+            found.append(value)
+
+    for sender in (config.dingding, config.msg_sender):
+        walk({key: value for key, value in (sender or {}).items() if key != "type"})
+    if config.proxy:
+        with contextlib.suppress(ValueError):
+            parts = urlsplit(config.proxy)
+            found += [word for word in (parts.password, parts.username) if word]
+            if parts.username or parts.password:
+                found.append(config.proxy)
+    return sorted(set(found), key=len, reverse=True)
+
+
+def _read_json(path: Path) -> object:
+    """The file's JSON; ConfigError if there is no usable one."""
+    name = path.name
+
+    def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
+        seen = dict(items)
+        if len(seen) < len(items):
+            keys = [key for key, _ in items]
+            twice = sorted({key for key in keys if keys.count(key) > 1})
+            raise ConfigError([f"{name}: key {_short(key)} is given more than once" for key in twice])
+        return seen
+
+    def constant(word: str) -> object:
+        raise ConfigError([f"{name}: {word} is not JSON"])
+
+    try:
+        if not path.is_file():
+            raise ConfigError([f"{path}: no such file"])
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ConfigError([f"{name}: {size} bytes; a config has at most {MAX_FILE_BYTES}"])
+        text = path.read_bytes()[: MAX_FILE_BYTES + 1].decode("utf-8-sig")
+        raw: object = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{name}: not UTF-8 text (byte {error.start})"]) from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            [f"{name}: not JSON: {error.msg} (line {error.lineno}, column {error.colno})"]
+        ) from None
+    except (RecursionError, ValueError):
+        raise ConfigError([f"{name}: not a usable JSON file (too deep, or a number too long)"]) from None
+    if not isinstance(raw, dict):
+        raise ConfigError([f"{name}: the file must hold one JSON object {{...}}, found {_kind(raw)}"])
+    return raw
+
+
+class _Reading:
+    """One pass over a file: what is wrong, and what is odd."""
+
+    def __init__(self, file: str, strict: bool) -> None:
+        self.file = file
+        self.strict = strict
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+
+    def problem(self, key: str, text: str) -> None:
+        self.problems.append(f"{self.file}: {key}: {text}")
+
+    def warning(self, key: str, text: str) -> None:
+        self.warnings.append(f"{self.file}: {key}: {text}")
+
+    def struct(self, kind: type[Any], raw: object, where: str) -> Any:
+        """`raw` as the struct `kind`. What is wrong is noted and has its default, so reading goes on."""
+        if not isinstance(raw, dict):
+            self.problem(where.rstrip("."), f"expected an object {{...}}, found {_kind(raw)}")
+            raw = dict(_PLACEHOLDERS)
+        fields = {field.name: field for field in msgspec.structs.fields(kind) if field.name not in _OURS_ONLY}
+        for key in raw:
+            if key not in fields:
+                hint = _nearest(key, fields)
+                if self.strict:
+                    self.problem(f"{where}{_short(key)}", f"no such key{hint}")
+                else:
+                    self.warning(f"{where}{_short(key)}", f"no such key{hint}; ignored")
+        values: dict[str, Any] = {}
+        for name, field in fields.items():
+            if name in raw:
+                value = self.value(field.type, raw[name], where + name, name in _LAX)
+                if value is not _WRONG:
+                    values[name] = value
+            elif field.required:
+                self.problem(where + name, "is required and missing")
+            if field.required and name not in values:
+                values[name] = _PLACEHOLDERS[name]
+        return kind(**values)
+
+    def value(self, kind: Any, raw: object, where: str, lax: bool) -> Any:
+        options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        inner = [
+            option for option in options if isinstance(option, type) and issubclass(option, msgspec.Struct)
+        ]
+        if inner and (isinstance(raw, dict) or len(options) == 1):
+            return self.struct(inner[0], raw, f"{where}.")
+        rest: Any = kind
+        if inner:
+            rest = typing.Union[tuple(option for option in options if option not in inner)]  # noqa: UP007
+        try:
+            return msgspec.convert(raw, rest, strict=not lax)
+        except msgspec.ValidationError as error:
+            # msgspec's own text names types and places, never the value
+            self.problem(where, str(error).replace("`", ""))
+            return _WRONG
+
+
+def _check(config: Config, reading: _Reading) -> None:
+    """Everything that types cannot say."""
+    _check_trade_type(config.trade_type, reading)
+    _check_interval(config.interval, config.trade_type, reading)
+
+    def within(key: str, value: float, low: float, high: float) -> None:
+        if not low <= value <= high:
+            reading.problem(key, f"must be {low:g} to {high:g}, found {value:g}")
+
+    if config.num_candles > MAX_CANDLES:
+        reading.problem("num_candles", f"{config.num_candles} exceeds the limit of {MAX_CANDLES}")
+    elif config.num_candles < 1:
+        reading.problem("num_candles", f"must be at least 1, found {config.num_candles}")
+    within("http_timeout_sec", config.http_timeout_sec, 0.1, 600)
+    within("candle_close_timeout_sec", config.candle_close_timeout_sec, 1, 3600)
+    within("num_rest_fetchers", config.num_rest_fetchers, 1, 64)
+    within("num_socket_listeners", config.num_socket_listeners, 1, 100)
+    within("weight_share", config.weight_share, 0.01, 1)
+    within("exchange_info_every_sec", config.exchange_info_every_sec, 1, 86_400)
+    within("clock_sync_every_sec", config.clock_sync_every_sec, 1, 86_400)
+    within("first_frame_timeout_sec", config.first_frame_timeout_sec, 0.05, 3600)
+    within("silence_timeout_sec", config.silence_timeout_sec, 0.05, 3600)
+    within("embedded.n_symbols", config.embedded.n_symbols, 1, 5000)
+    within("embedded.rate", config.embedded.rate, 0.01, 10_000)
+    within("store.slack", config.store.slack, 10, 100_000)
+    if config.store.max_symbols is not None:
+        within("store.max_symbols", config.store.max_symbols, 1, 65_536)
+    within("snapshot.every_bars", config.snapshot.every_bars, 1, 1_000_000)
+    within("snapshot.min_interval_sec", config.snapshot.min_interval_sec, 0, 86_400)
+    if not re.fullmatch(r"0?[0-7]{3}", config.store.mode):
+        reading.problem("store.mode", 'must be octal permission bits such as "0600" or "0640"')
+    elif int(config.store.mode, 8) & 0o117 or int(config.store.mode, 8) & 0o600 != 0o600:
+        reading.problem("store.mode", 'may be "0600", or "0640" for a group: nobody else may read or write')
+    if not STORE_NAME.fullmatch(config.store_name):
+        reading.problem("store.name", "may have 1 to 100 letters of A-Z a-z 0-9 _ . -")
+    _check_symbols(config.keep_symbols, reading)
+    _check_exchange(config, reading)
+    _check_proxy(config.proxy, reading)
+    if config.ca_file is not None and not config.path(config.ca_file).is_file():
+        reading.problem("ca_file", f"no such file: {_short(config.ca_file)}")
+    if config.save_type not in ("parquet", "feather"):
+        hint = _nearest(config.save_type, ("parquet", "feather"))
+        reading.problem("save_type", f"must be parquet or feather, found {_short(config.save_type)}{hint}")
+    _check_later(config, reading)
+
+
+def _check_trade_type(trade_type: str, reading: _Reading) -> None:
+    if trade_type not in TRADE_TYPES:
+        names = ", ".join(sorted(TRADE_TYPES))
+        hint = _nearest(trade_type, TRADE_TYPES)
+        reading.problem("trade_type", f"{_short(trade_type)} is not supported{hint}; there are {names}")
+
+
+def _check_interval(interval: str, trade_type: str, reading: _Reading) -> None:
+    name = _interval_name(interval)
+    if interval == "1M":
+        reading.problem("interval", "1M has no fixed length, so it is not supported; nearest: 1w")
+    elif name not in INTERVALS_MS:
+        hint = _same_length(interval) or _nearest(interval, INTERVALS_MS)
+        reading.problem(
+            "interval", f"{_short(interval)} is no interval{hint}; there are {' '.join(INTERVALS_MS)}"
+        )
+    elif name == "1s" and trade_type in TRADE_TYPES and TRADE_TYPES[trade_type].market != "spot":
+        reading.problem("interval", f"1s exists on spot only, {trade_type} is of the futures; nearest: 1m")
+
+
+def _check_symbols(symbols: list[str] | None, reading: _Reading) -> None:
+    if symbols is None:
+        return
+    if not symbols:
+        reading.problem("keep_symbols", "is empty: nothing would be collected; null means all symbols")
+    bad = [name for name in symbols if not name or len(name) > 64 or re.search(r"[\s/@?&#%]", name)]
+    if bad:
+        reading.problem("keep_symbols", f"not symbol names: {', '.join(map(_short, bad[:10]))}")
+    lower = [name for name in symbols if name not in bad and name != name.upper()]
+    if lower:
+        upper = ", ".join(_short(name.upper()) for name in lower[:10])
+        reading.problem("keep_symbols", f"symbol names are upper case; nearest: {upper}")
+    if len(set(symbols)) < len(symbols):
+        twice = sorted({name for name in symbols if symbols.count(name) > 1})
+        reading.warning("keep_symbols", f"given twice: {', '.join(map(_short, twice[:10]))}")
+
+
+def _check_exchange(config: Config, reading: _Reading) -> None:
+    exchange = config.exchange
+    if isinstance(exchange, str):
+        if exchange not in ("binance", "embedded"):
+            hint = _nearest(exchange, ("binance", "embedded"))
+            reading.problem(
+                "exchange", f'must be "binance", "embedded" or an object, found {_short(exchange)}{hint}'
+            )
+    else:
+        _check_url("exchange.rest", exchange.rest, ("http", "https"), reading)
+        streams = [exchange.stream] if isinstance(exchange.stream, str) else exchange.stream
+        if not streams:
+            reading.problem("exchange.stream", "needs at least one URL")
+        for url in streams:
+            _check_url("exchange.stream", url, ("ws", "wss"), reading)
+        if not 0.01 <= exchange.rate <= 10_000:
+            reading.problem("exchange.rate", f"must be 0.01 to 10000, found {exchange.rate:g}")
+        if exchange.source is not None and not 0 < len(exchange.source) <= 200:
+            reading.problem("exchange.source", "must have 1 to 200 letters")
+    if config.embedded.data is not None and not config.path(config.embedded.data).is_dir():
+        reading.problem("embedded.data", f"no such folder: {_short(config.embedded.data)}")
+
+
+def _check_url(key: str, url: str, schemes: Sequence[str], reading: _Reading) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        secret = bool(parts.username or parts.password or parts.query)
+    except ValueError:
+        good, secret = False, False
+    if not good:
+        reading.problem(key, f"must be a URL with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    elif secret:
+        reading.problem(key, "must not hold a user name, a password or a query: market data needs no key")
+
+
+def _check_proxy(proxy: str | None, reading: _Reading) -> None:
+    if proxy is None or proxy == "env":
+        return
+    try:
+        parts = urlsplit(proxy)
+        good = parts.scheme in PROXY_SCHEMES and bool(parts.hostname) and bool(parts.port)
+    except ValueError:
+        good = False
+    if not good:
+        schemes = ", ".join(f"{scheme}://host:port" for scheme in PROXY_SCHEMES)
+        reading.problem(
+            "proxy", f'must be {schemes}, "env" or null (value not shown: it may hold a password)'
+        )
+
+
+def _check_later(config: Config, reading: _Reading) -> None:
+    for key, value in (("dingding", config.dingding), ("msg_sender", config.msg_sender)):
+        if value:
+            reading.warning(key, "accepted; alerts are not sent yet, they come in a later version")
+    if config.funding_rate:
+        if config.trade_type in TRADE_TYPES and config.trade.market == "spot":
+            reading.warning("funding_rate", "spot has no funding rates: taken as false")
+        else:
+            reading.warning("funding_rate", "accepted; funding files are not written yet, they come later")
+    if config.save_type == "feather":
+        reading.warning("save_type", "accepted; BMAC's candle files are not written yet, they come later")
+    if config.interval in INTERVALS_MS and config.candle_close_timeout_sec * 1e3 >= config.interval_ms:
+        reading.warning(
+            "candle_close_timeout_sec",
+            f"{config.candle_close_timeout_sec:g} s is not shorter than a bar of {config.interval}:"
+            f" {config.interval_ms / 2e3:g} s is used",
+        )
+
+
+def _normal(config: Config) -> Config:
+    """The config with BMAC's other spellings resolved and the relations between values kept."""
+    interval = _interval_name(config.interval)
+    kept = config.keep_symbols
+    return msgspec.structs.replace(
+        config,
+        interval=interval,
+        funding_rate=config.funding_rate and config.trade.market != "spot",
+        keep_symbols=None if kept is None else list(dict.fromkeys(kept)),
+        candle_close_timeout_sec=(
+            config.candle_close_timeout_sec
+            if config.candle_close_timeout_sec * 1e3 < INTERVALS_MS[interval]
+            else INTERVALS_MS[interval] / 2e3
+        ),
+    )
+
+
+def _interval_name(interval: str) -> str:
+    """BMAC also took pandas' letters T and H: 5T is 5m, 4H is 4h."""
+    if match := re.fullmatch(r"(\d{1,3})([TH])", interval):
+        return match[1] + {"T": "m", "H": "h"}[match[2]]
+    return interval
+
+
+def _same_length(interval: str) -> str:
+    """60m is 1h, 24h is 1d: the name Binance has for it, as a hint; '' if there is none."""
+    if match := re.fullmatch(r"(\d{1,6})([smhdwTH])", interval):
+        units = {"s": 1, "m": 60, "T": 60, "h": 3600, "H": 3600, "d": 86_400, "w": 604_800}
+        length = int(match[1]) * units[match[2]] * 1000
+        for name, ms in INTERVALS_MS.items():
+            if ms == length:
+                return f"; nearest: {name}"
+    return ""
+
+
+def _nearest(word: str, names: typing.Iterable[str]) -> str:
+    """`; nearest: NAME`, or nothing if none is near."""
+    options = list(names)
+    lower = {name.lower(): name for name in options}
+    found = difflib.get_close_matches(word.lower()[:100], lower, n=1, cutoff=0.5)
+    return f"; nearest: {lower[found[0]]}" if found else ""
+
+
+def _short(text: str) -> str:
+    """A name from the file, quoted and bounded, control characters escaped."""
+    shown = ascii(text) if not text.isprintable() else repr(text)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _kind(value: object) -> str:
+    """JSON's word for a value's type."""
+    words = {dict: "an object", list: "a list", str: "a text", bool: "true/false", type(None): "null"}
+    return words.get(type(value), "a number")
