@@ -93,7 +93,11 @@ class NetworkError(ExchangeError):
 
 
 class BadResponse(ExchangeError):
-    """An answer came that the protocol does not allow."""
+    """An answer came that the protocol does not allow. `kind` is a short fixed word for counting."""
+
+    def __init__(self, detail: str, kind: str = "response") -> None:
+        self.kind = kind
+        super().__init__(detail)
 
 
 class ApiError(ExchangeError):
