@@ -163,10 +163,8 @@ class BarMarket:
         return self._end_ms
 
     def intervals(self, market: str) -> tuple[str, ...]:
-        seconds = self._seconds and market == "spot"
-        return tuple(
-            i for i, ms in INTERVALS_MS.items() if ms % self._base_ms == 0 or (i == "1s" and seconds)
-        )
+        whole = [name for name, ms in INTERVALS_MS.items() if ms % self._base_ms == 0]
+        return ("1s", *whole) if self._seconds and market == "spot" else tuple(whole)
 
     def instruments(self, market: str) -> list[Instrument]:
         return self._instruments[market]
@@ -250,9 +248,8 @@ class BarMarket:
         first = self.first_open_ms(instrument, interval)
         low = max(start_ms, first)
         low = first - (first - low) // step * step  # up to the grid
-        high = min(
-            x for x in (now_ms, end_ms, _before(self._end_ms), _before(instrument.delist_ms)) if x is not None
-        )
+        last = (now_ms, end_ms, _before(self._end_ms), _before(instrument.delist_ms))
+        high = min(x for x in last if x is not None)
         if n <= 0 or high < low:
             return _rows(np.empty(0, np.int64), np.empty((0, 9)), np.empty(0, np.int64))
         high = floor_open_time(high, interval)
@@ -263,11 +260,13 @@ class BarMarket:
             span = (max(left, 32) - 1) * step
             a, b = (max(low, high - span), high) if latest else (low, min(high, low + span))
             rows = self._span(market, position, interval, a, b, now_ms)
-            rows = Rows(*(x[-left:] if latest else x[:left] for x in rows))
+            keep = slice(-left, None) if latest else slice(left)
+            rows = Rows(rows[0][keep], rows[1][keep], rows[2][keep], rows[3][keep])
             parts.insert(0, rows) if latest else parts.append(rows)
             left -= len(rows.open_time)
             low, high = (low, a - step) if latest else (b + step, high)
-        return Rows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        opens, values, firsts, lasts = (np.concatenate(c) for c in zip(*parts, strict=True))
+        return Rows(opens, values, firsts, lasts)
 
     def _span(self, market: str, position: int, interval: str, a: int, b: int, now_ms: int) -> Rows:
         """Bars that open in [a, b] (on the grid), as at now_ms; bars that do not exist are left out."""
@@ -497,8 +496,9 @@ class BarMarket:
         if len(parts) > 1:
             place = np.empty(int(index.max(initial=-1)) + 1, np.int64)
             place[index] = np.arange(m)
-            order = np.argsort(place[out.position], kind="stable")
-            out = Updates(*(x[order] for x in out))
+            by = np.argsort(place[out.position], kind="stable")
+            position, event, opens, closed, values, first, end = out
+            out = Updates(position[by], event[by], opens[by], closed[by], values[by], first[by], end[by])
         return out
 
     def _live(self, market: str, interval: str, index: I64, open_ms: int) -> _Live:
@@ -609,14 +609,8 @@ class BarMarket:
         last = now_ms // every * every
         rate, _ = self._funding_at(one, last)
         ended = one.delist_ms is not None and now_ms >= one.delist_ms
-        return Premium(
-            mark,
-            snap(mark * gap, 8),
-            snap(mark * gap, 8),
-            0.0 if ended else rate,
-            0.0001,
-            0 if ended else last + every,
-        )
+        index = snap(mark * gap, 8)
+        return Premium(mark, index, index, 0.0 if ended else rate, 0.0001, 0 if ended else last + every)
 
     def _funding_at(self, one: Instrument, at_ms: int) -> tuple[float, int]:
         """Rate of the funding due at at_ms, and how many ms after the hour it happens (58 % 1-17)."""

@@ -12,11 +12,14 @@ from typing import Final
 import numpy as np
 
 from bmac_stream.bar import INTERVALS_MS
-from bmac_stream.simulator.market import F64, Instrument, Rows
+from bmac_stream.simulator.market import F64, I64, Instrument, Rows
 
-__all__ = ["KlineFormat", "decimals_of", "snap", "snap_array"]
+__all__ = ["POWERS", "KlineFormat", "decimals_of", "snap", "snap_array"]
 
 _EXACT: Final = float(2**53)  # up to here float64 holds every integer
+
+POWERS: Final = np.array([float(10**d) for d in range(19)])
+"""10**d, exactly: np.power may be off by one unit in the last place."""
 
 
 def decimals_of(text: str) -> int:
@@ -30,14 +33,14 @@ def snap(x: float, decimals: int) -> float:
     The quotient of two integers that float64 holds exactly is rounded once, so it is float() of the
     decimal text. Beyond 2**53 units the float64 grid is coarser than the decimals: x itself survives.
     """
-    scale = 10.0**decimals
+    scale = float(POWERS[decimals])
     units = x * scale
     return float(np.rint(units)) / scale if abs(units) < _EXACT else x
 
 
-def snap_array(x: F64, decimals: int | F64) -> F64:
-    """`snap` of an array; `decimals` may be an array (float64, broadcast against x)."""
-    scale = np.power(10.0, decimals)
+def snap_array(x: F64, decimals: int | I64) -> F64:
+    """`snap` of an array; `decimals` may be an array (int64, broadcast against x)."""
+    scale = POWERS[decimals]
     units = x * scale
     return np.where(np.abs(units) < _EXACT, np.rint(units) / scale, x)
 
