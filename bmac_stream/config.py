@@ -238,6 +238,7 @@ def load_config(path: str | Path, strict: bool = False) -> tuple[Config, list[st
     if reading.problems:
         # warnings too: a misspelled key explains a missing one
         raise ConfigError((reading.problems + reading.warnings)[:MAX_PROBLEMS])
+    _check_later(config, reading)
     return _normal(config), reading.warnings
 
 
@@ -337,7 +338,7 @@ class _Reading:
         """`raw` as the struct `kind`. What is wrong is noted and has its default, so reading goes on."""
         if not isinstance(raw, dict):
             self.problem(where.rstrip("."), f"expected an object {{...}}, found {_kind(raw)}")
-            raw = dict(_PLACEHOLDERS)
+            return kind(**{f.name: _PLACEHOLDERS[f.name] for f in msgspec.structs.fields(kind) if f.required})
         fields = {field.name: field for field in msgspec.structs.fields(kind) if field.name not in _OURS_ONLY}
         for key in raw:
             if key not in fields:
@@ -419,7 +420,6 @@ def _check(config: Config, reading: _Reading) -> None:
     if config.save_type not in ("parquet", "feather"):
         hint = _nearest(config.save_type, ("parquet", "feather"))
         reading.problem("save_type", f"must be parquet or feather, found {_short(config.save_type)}{hint}")
-    _check_later(config, reading)
 
 
 def _check_trade_type(trade_type: str, reading: _Reading) -> None:
@@ -438,7 +438,8 @@ def _check_interval(interval: str, trade_type: str, reading: _Reading) -> None:
         reading.problem(
             "interval", f"{_short(interval)} is no interval{hint}; there are {' '.join(INTERVALS_MS)}"
         )
-    elif name == "1s" and trade_type in TRADE_TYPES and TRADE_TYPES[trade_type].market != "spot":
+    elif trade_type in TRADE_TYPES and name not in MARKETS[TRADE_TYPES[trade_type].market].intervals:
+        assert name == "1s"
         reading.problem("interval", f"1s exists on spot only, {trade_type} is of the futures; nearest: 1m")
 
 
@@ -511,21 +512,23 @@ def _check_proxy(proxy: str | None, reading: _Reading) -> None:
 
 
 def _check_later(config: Config, reading: _Reading) -> None:
+    """What is accepted, but not what its writer may think."""
     for key, value in (("dingding", config.dingding), ("msg_sender", config.msg_sender)):
         if value:
             reading.warning(key, "accepted; alerts are not sent yet, they come in a later version")
     if config.funding_rate:
-        if config.trade_type in TRADE_TYPES and config.trade.market == "spot":
+        if config.trade.market == "spot":
             reading.warning("funding_rate", "spot has no funding rates: taken as false")
         else:
             reading.warning("funding_rate", "accepted; funding files are not written yet, they come later")
     if config.save_type == "feather":
         reading.warning("save_type", "accepted; BMAC's candle files are not written yet, they come later")
-    if config.interval in INTERVALS_MS and config.candle_close_timeout_sec * 1e3 >= config.interval_ms:
+    length_ms = INTERVALS_MS[_interval_name(config.interval)]
+    if config.candle_close_timeout_sec * 1e3 >= length_ms:
         reading.warning(
             "candle_close_timeout_sec",
             f"{config.candle_close_timeout_sec:g} s is not shorter than a bar of {config.interval}:"
-            f" {config.interval_ms / 2e3:g} s is used",
+            f" {length_ms / 2e3:g} s is used",
         )
 
 
