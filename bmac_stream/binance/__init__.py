@@ -6,3 +6,5 @@ weights.py   how much may be asked of the exchange, and when
 transport.py proxies and TLS, for REST and streams alike
 rest.py, websocket.py   connect, wait, retry; they understand nothing
 """
+
+__all__: list[str] = []
