@@ -14,7 +14,17 @@ from typing import Final
 from bmac_stream.simulator.bars import key_of
 from bmac_stream.simulator.market import PERPETUAL_DELIVERY_MS, Instrument
 
-__all__ = ["EPOCH_DAY", "Asset", "assets", "coinm", "delivery_ms_of", "quarters", "spot", "usdm"]
+__all__ = [
+    "EPOCH_DAY",
+    "TRADIFI_ASSETS",
+    "Asset",
+    "assets",
+    "coinm",
+    "delivery_ms_of",
+    "quarters",
+    "spot",
+    "usdm",
+]
 
 EPOCH_DAY: Final = 17_897
 """Day (since 1970) at which the generated world begins: 2019-01-01. Nothing is older."""
@@ -95,6 +105,10 @@ class Asset:
     price: float
     dollars: float
     kind: str = "COIN"
+
+
+TRADIFI_ASSETS: Final = tuple(Asset(name, price, dollars, kind) for name, price, dollars, kind in _TRADIFI)
+"""What TRADIFI_PERPETUAL contracts are over."""
 
 
 def assets(n: int) -> list[Asset]:
@@ -223,9 +237,8 @@ def usdm(seed: int, n: int, start_ms: int, *, listing_hours: float, schedule_day
         found.append(
             _future(seed, quiet, "USDC", list_ms=_listed(seed, one.name + "USDC", rank + 40, start_ms))
         )
-    tradifi = [Asset(name, price, dollars, kind) for name, price, dollars, kind in _TRADIFI[: n // 20]]
     recent = start_ms - 200 * _DAY_MS
-    for rank, one in enumerate(tradifi):
+    for rank, one in enumerate(TRADIFI_ASSETS[: n // 20]):
         at = recent // _DAY_MS * _DAY_MS + rank * 7 * _DAY_MS + 14 * 60 * _MINUTE_MS
         found.append(_future(seed, one, "USDT", list_ms=at, contract="TRADIFI_PERPETUAL"))
     for one in coins[: min(2, n // 10)]:
