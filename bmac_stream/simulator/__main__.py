@@ -1,0 +1,130 @@
+"""`python -m bmac_stream.simulator`: the embedded exchange as a process.
+
+Prints one JSON line when it is ready, with the urls of each market; ends with status 0 on SIGTERM or
+SIGINT.
+"""
+
+import asyncio
+import datetime as dt
+import json
+import signal
+import ssl
+from collections.abc import Sequence
+
+import fire
+
+from bmac_stream.simulator.exchange import Settings
+from bmac_stream.simulator.generator import DEFAULT_START_MS, GeneratedMarket, GeneratorConfig
+from bmac_stream.simulator.limits import Era
+from bmac_stream.simulator.market import Market
+from bmac_stream.simulator.server import Simulator
+
+__all__ = ["main"]
+
+
+def main(
+    markets: str | Sequence[str] = "spot,usdm,coinm",
+    *,
+    rate: float = 1.0,
+    seed: int = 7,
+    n_symbols: int = 600,
+    n_spot: int = 60,
+    n_coinm: int = 20,
+    listing_hours: float = 12.0,
+    hole_days: int = 30,
+    data: str = "",
+    start: str | int = "",
+    host: str = "127.0.0.1",
+    port: int = 0,
+    era: Era = "merged",
+    coinm_route: str = "plain",
+    tls_cert: str = "",
+    tls_key: str = "",
+    seconds: float = 0.0,
+) -> None:
+    """Serve Binance's REST and WebSocket protocol for a generated or a recorded market.
+
+    Args:
+        markets: some of spot,usdm,coinm; each listens on a port of its own
+        rate: exchange seconds per wall second; above 1 for a time-lapse
+        seed: of the generated market and of the faults' probabilities
+        n_symbols: generated: USD-M perpetuals that trade
+        n_spot: generated: spot pairs
+        n_coinm: generated: COIN-M perpetuals
+        listing_hours: generated: hours between scheduled listings and delistings; 0: none
+        hole_days: generated: one day in so many has minutes without any bar; 0: none
+        data: a directory or file of recorded klines to serve instead of the generator
+        start: exchange time to start at, ms or ISO 8601 (UTC); default: the market's own
+        host: address to listen on
+        port: of the first market, the others follow; 0: free ones
+        era: pre-split, split or merged (how the USD-M streams and the weight pools behave)
+        coinm_route: plain, market or both: where COIN-M streams speak
+        tls_cert: PEM file of a certificate chain: serve https and wss
+        tls_key: PEM file of its key
+        seconds: end after so many wall seconds; 0: never
+    """
+    names = [m.strip() for m in markets.split(",")] if isinstance(markets, str) else list(markets)
+    tls = None
+    if tls_cert:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(tls_cert, tls_key or None)
+    start_ms = _time_ms(start)
+    market: Market
+    if data:
+        from bmac_stream.simulator.recorded import RecordedMarket
+
+        market = RecordedMarket(data)
+    else:
+        begin = DEFAULT_START_MS if start_ms is None else start_ms // 60_000 * 60_000
+        market = GeneratedMarket(
+            GeneratorConfig(
+                seed=seed,
+                n_symbols=n_symbols,
+                n_spot=n_spot,
+                n_coinm=n_coinm,
+                start_ms=begin,
+                listing_hours=listing_hours,
+                hole_days=hole_days,
+            )
+        )
+    simulator = Simulator(
+        market,
+        markets=names,
+        rate=rate,
+        start_ms=start_ms,
+        settings=Settings(era=era, coinm_route=coinm_route),
+        host=host,
+        ports=[port + i if port else 0 for i in range(len(names))],
+        tls=tls,
+        seed=seed,
+    )
+    asyncio.run(_serve(simulator, seconds))
+
+
+async def _serve(simulator: Simulator, seconds: float) -> None:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with simulator:
+        print(json.dumps(simulator.ready()), flush=True)
+        try:
+            async with asyncio.timeout(seconds or None):
+                await ended.wait()
+        except TimeoutError:
+            pass
+
+
+def _time_ms(text: str | int) -> int | None:
+    """ms UTC from a number or an ISO 8601 text; None from ""."""
+    if text == "":
+        return None
+    if isinstance(text, int) or text.isdigit():
+        return int(text)
+    moment = dt.datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return int(moment.timestamp() * 1000)
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
