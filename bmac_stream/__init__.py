@@ -1,0 +1,36 @@
+"""Whole-market Binance bars in shared memory, at every bar close, for many strategy processes at once.
+
+    import bmac_stream
+
+    store = bmac_stream.attach("usdt_perp_1m")        # a running collector's store: read-only, no copy
+    store["BTCUSDT"].close[-100:]                      # numpy view of shared memory
+    run_time = store.wait(timeout_s=90)                # the market's next bar close
+
+`import bmac_stream` alone loads nothing heavy: Numba and Arrow come with the first name that needs them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from bmac_stream import bar, errors
+
+if TYPE_CHECKING:
+    from bmac_stream.client import Bars, FormingBar, RunTime, Store, SymbolView, attach
+
+__all__ = ["Bars", "FormingBar", "RunTime", "Store", "SymbolView", "attach", "bar", "errors"]
+
+__version__ = "0.1.0"
+
+_IN_CLIENT = ("Bars", "FormingBar", "RunTime", "Store", "SymbolView", "attach")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _IN_CLIENT:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from bmac_stream import client
+
+    value = globals()[name] = getattr(client, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

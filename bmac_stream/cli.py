@@ -1,0 +1,103 @@
+"""`python -m bmac_stream COMMAND`: what can be called from the command line, and nothing else.
+
+The collector, the recorder and the simulator are modules with command lines of their own.
+"""
+
+import functools
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import fire
+
+from bmac_stream.errors import BmacError, ConfigError, ShmError
+
+__all__ = ["COMMANDS", "Commands", "main"]
+
+COMMANDS: Final = ("status", "doctor", "run", "version")
+"""What may be called; other attributes of Commands are not offered."""
+
+
+class Commands:
+    """bmac_stream: whole-market bars in shared memory."""
+
+    def status(
+        self, store: str | None = None, json: bool = False, directory: str = "/dev/shm", check: bool = False
+    ) -> int:
+        """What every store holds: source, collector, symbols, newest run_time, lag, corrections, ...
+
+        store      this one only
+        json       one JSON object with stable keys instead of the table
+        directory  where the stores lie
+        check      exit status 1 unless there is a store and all that are shown are live (for health checks)
+        """
+        import msgspec
+        from rich.console import Console
+
+        from bmac_stream import status
+
+        found = status.look(directory) if store is None else [status.look_at(str(store), directory)]
+        if json:
+            text = msgspec.json.encode({"directory": str(directory), "stores": found})
+            print(msgspec.json.format(text, indent=2).decode())
+        else:
+            status.show(found, directory, Console())
+        healthy = bool(found) and all(one.error is None and one.writer == "live" for one in found)
+        return int(check and not healthy)
+
+    def doctor(self, cfg: str | None = None, json: bool = False, timeout_s: float = 20.0) -> int:
+        """Check this machine and the way to the exchange, and say what to do. Exit status 1 if one fails.
+
+        cfg        a collector's config file, or the folder it lies in; without: all of Binance's markets
+        json       one JSON object instead of the table
+        timeout_s  the longest that any one check may take
+        """
+        from bmac_stream import doctor
+
+        return doctor.main(None if cfg is None else str(cfg), json=json, timeout_s=timeout_s)
+
+    def run(self, cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
+        """Start collector and sample strategy for a config, and show them until Ctrl-C.
+
+        cfg      config file
+        seconds  end by itself after so many seconds; 0: not
+        keep     leave the store in shared memory afterwards
+        """
+        from bmac_stream.run import run
+
+        return run(str(cfg), seconds=seconds, keep=keep)
+
+    def version(self) -> int:
+        """Print the version."""
+        import bmac_stream
+
+        print(bmac_stream.__version__)
+        return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 2 for a config that cannot be used, 1 for other errors."""
+    statuses: list[int] = []
+
+    def offered(name: str) -> Any:
+        method = getattr(Commands(), name)
+
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> None:
+            # None, so that fire neither prints a result nor offers its attributes as further commands
+            statuses.append(method(*args, **kwargs))
+
+        return call
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        fire.Fire({name: offered(name) for name in COMMANDS}, command=words, name="bmac_stream")
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (BmacError, ShmError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return statuses[-1] if statuses else 0

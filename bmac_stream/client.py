@@ -1,0 +1,725 @@
+"""What a strategy imports: the bars of a running collector's store, in place, read-only.
+
+    store = bmac_stream.attach("usdt_perp_1m")
+    btc = store["BTCUSDT"]
+    btc.close[-100:]                                          raw view: see "Raw views" below
+    btc.read(lambda bars: bars.close.mean(), n=100)           consistent, else Lagging
+    store.read_panel("close", momentum, n=21)                 the same for the whole market
+    run_time = store.wait(timeout_s=90)                       blocks until the market's next bar close
+
+Any number of processes may attach; none can disturb the collector or another reader (the map is read-only).
+A Store belongs to one thread or one event loop.
+
+Times are int64 ms UTC. `open_time` is a bar's left edge, `run_time = open_time + interval` its right edge:
+from then on it may be used. A bar that the exchange does not have (absent) or that was not there at its
+deadline (pending) is NaN in every column; `status` says which (shm.Status). A pending bar that arrives later
+is filled in; `store.corrections()` tells.
+
+**Raw views** (`btc.close`, `btc.column(...)`, `store.panel(...)`) are windows on memory in which the
+collector goes on writing. A view keeps showing the bars it was made for until about `slack` (100 by
+default) more bars have closed; then its oldest values are overwritten. A correction changes a value in
+place. So: use a view at once, take a new one at the next bar, copy what is to be kept; and where a torn
+value would cost money, use `read` / `read_panel`, or validate what was computed: `with btc.guard(100) as
+bars: ...`, or `token = btc.token()` before and `btc.valid(token)` after. No view can be written to.
+
+Errors: WriterDead and WriterStalled (`wait`, `check`) name the store and how long it has been silent;
+StoreRetired means that the collector moved on to a new file: `store.reattach()`; Lagging, that this reader
+was overtaken more often than it may retry.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bmac_stream.bar import INTERVALS_MS
+from bmac_stream.errors import Lagging, StoreNotFound, SymbolNotFound
+from shm import Spec, Status, StoreReader
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+__all__ = ["Bars", "Correction", "FormingBar", "RunTime", "Store", "SymbolRows", "SymbolView", "attach"]
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+T = TypeVar("T")
+V = TypeVar("V", F64, float)
+
+RETRIES: Final = 3
+"""How often a consistent read that was overtaken is tried again before Lagging."""
+
+
+class RunTime(int):
+    """The right edge of a bar that the whole market has reached: int, ms UTC.
+
+    missing  symbols whose bar was not there at the deadline (pending: NaN now, filled in later), sorted
+    absent   symbols for which the exchange itself has no bar, sorted
+    skipped  run_times that came and went since the last one this reader was told; 0 if it keeps up
+    """
+
+    missing: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    skipped: int = 0
+
+
+class Correction(NamedTuple):
+    """A closed bar that changed after it was published (late fill or revision)."""
+
+    symbol: str
+    open_time: int
+    old_status: Status
+    new_status: Status
+
+
+class SymbolRows(NamedTuple):
+    """A copy of consecutive bars of one symbol: values float64 [n_columns, n], status uint8 [n]; bar i is
+    number g0 + i."""
+
+    symbol: str
+    g0: int
+    values: F64
+    status: U8
+
+
+class _Column(Generic[V]):
+    """Reads the column of its own name from an object with `column(name)`."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, bars: Any, owner: type | None = None) -> V:
+        value: V = (
+            self if bars is None else bars.column(self.name)
+        )  # on the class: the descriptor, for help()
+        return value
+
+
+class Bars:
+    """The last n bars of one symbol, oldest first: what `read` passes to its function.
+
+    Columns are float64 [n] views of shared memory; what is kept beyond the call must be copied
+    (an array that is returned and shares memory with the store may change later).
+    """
+
+    __slots__ = ("_index", "_rows", "g0", "interval_ms", "origin_ms")
+
+    open = _Column[F64]()
+    high = _Column[F64]()
+    low = _Column[F64]()
+    close = _Column[F64]()
+    volume = _Column[F64]()
+    quote_volume = _Column[F64]()
+    trade_num = _Column[F64]()
+    taker_buy_base_asset_volume = _Column[F64]()
+    taker_buy_quote_asset_volume = _Column[F64]()
+    status = _Column[F64]()
+
+    def __init__(self, rows: F64, index: dict[str, int], g0: int, interval_ms: int, origin_ms: int) -> None:
+        self._rows = rows
+        self._index = index
+        self.g0 = g0
+        self.interval_ms = interval_ms
+        self.origin_ms = origin_ms
+
+    def __len__(self) -> int:
+        return self._rows.shape[1]
+
+    def column(self, name: str) -> F64:
+        """A column by name, float64 [n]; `status` too. KeyError if the store has none of that name."""
+        return self._rows[self._index[name]]
+
+    @property
+    def values(self) -> F64:
+        """All columns, float64 [n_columns + 1, n], status last."""
+        return self._rows
+
+    @property
+    def open_time(self) -> I64:
+        """Left edges, int64 [n], ms UTC."""
+        g: I64 = np.arange(self.g0, self.g0 + len(self), dtype=np.int64)
+        return g * self.interval_ms + self.origin_ms
+
+    @property
+    def run_time(self) -> I64:
+        """Right edges, int64 [n], ms UTC."""
+        return self.open_time + self.interval_ms
+
+
+class FormingBar:
+    """The bar that is open now: a copy, float values under the column names. It is not closed and will
+    change; no other method of this module mixes it with closed bars."""
+
+    __slots__ = ("_index", "_values", "open_time", "run_time")
+
+    is_closed: Final = False
+
+    open = _Column[float]()
+    high = _Column[float]()
+    low = _Column[float]()
+    close = _Column[float]()
+    volume = _Column[float]()
+    quote_volume = _Column[float]()
+    trade_num = _Column[float]()
+    taker_buy_base_asset_volume = _Column[float]()
+    taker_buy_quote_asset_volume = _Column[float]()
+
+    def __init__(self, values: F64, index: dict[str, int], open_time: int, run_time: int) -> None:
+        self._values = values
+        self._index = index
+        self.open_time = open_time
+        """Left edge, ms UTC."""
+        self.run_time = run_time
+        """When it will be closed, ms UTC."""
+
+    def column(self, name: str) -> float:
+        """A value by column name. KeyError if the store has none of that name."""
+        return float(self._values[self._index[name]])
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={self.column(name):g}" for name in list(self._index)[: len(self._values)])
+        return f"FormingBar(open_time={self.open_time}, {values})"
+
+
+class _File(NamedTuple):
+    """The segment that a view is of. A re-attached store has another one; its old views keep theirs."""
+
+    name: str
+    data: F64
+    index: dict[str, int]
+    cap: int
+    window: int
+    slack: int
+    interval_ms: int
+    origin_ms: int
+
+    def open_time_of(self, g: int) -> int:
+        return self.origin_ms + g * self.interval_ms
+
+
+class SymbolView:
+    """One symbol of a file. Its columns are zero-copy views of the last `window` closed bars.
+
+    `view.close` is float64 [n], read-only, oldest first, n = the bars there are, at most the store's window.
+    How long such a raw view may be held: see "Raw views" at the top of this module.
+    Valid until the store is re-attached; after a delisting it goes on, as NaN.
+    """
+
+    __slots__ = ("_file", "_reader", "slot", "symbol")
+
+    open = _Column[F64]()
+    high = _Column[F64]()
+    low = _Column[F64]()
+    close = _Column[F64]()
+    volume = _Column[F64]()
+    quote_volume = _Column[F64]()
+    trade_num = _Column[F64]()
+    taker_buy_base_asset_volume = _Column[F64]()
+    taker_buy_quote_asset_volume = _Column[F64]()
+    status = _Column[F64]()
+
+    def __init__(self, reader: StoreReader, file: _File, symbol: str, slot: int) -> None:
+        self._reader = reader
+        self._file = file
+        self.symbol = symbol
+        self.slot = slot
+        """The symbol's row in every panel."""
+
+    def __repr__(self) -> str:
+        return f"<{self.symbol} of store {self._file.name!r}, {self.count} bars>"
+
+    @property
+    def count(self) -> int:
+        """Bars there are: at most the store's window, fewer for a young symbol."""
+        end = self._reader.count(self.slot)
+        return min(self._file.window, end - self._reader.first_g(self.slot))
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def end_g(self) -> int:
+        """Number of the next bar to come: one more than the newest closed bar's."""
+        return self._reader.count(self.slot)
+
+    @property
+    def first_open_time(self) -> int:
+        """open_time of the oldest bar there is, ms UTC."""
+        return self._file.open_time_of(self._reader.count(self.slot) - self.count)
+
+    @property
+    def last_run_time(self) -> int:
+        """run_time of the newest closed bar, ms UTC."""
+        return self._file.open_time_of(self._reader.count(self.slot))
+
+    @property
+    def open_time(self) -> I64:
+        """Left edges of the bars there are, int64 [n], ms UTC (computed, a copy)."""
+        end, n = self._span(None)
+        return self._bars(end, n).open_time
+
+    @property
+    def run_time(self) -> I64:
+        """Right edges of the bars there are, int64 [n], ms UTC (computed, a copy)."""
+        return self.open_time + self._file.interval_ms
+
+    def column(self, name: str, n: int | None = None) -> F64:
+        """Raw view of the last n bars of a column (all there are by default). KeyError: no such column."""
+        row = self._file.index[name]
+        end, n = self._span(n)
+        cap = self._file.cap
+        low = (end - n) % cap
+        return self._file.data[self.slot, row, low : low + n]
+
+    def bars(self, n: int | None = None) -> Bars:
+        """Raw view of the last n bars, all columns (fewer if the symbol is younger)."""
+        return self._bars(*self._span(n))
+
+    def read(self, fn: Callable[[Bars], T], n: int | None = None, *, retries: int = RETRIES) -> T:
+        """`fn` of the last n bars (all there are by default; fewer if the symbol is younger), consistent.
+
+        fn is called again, up to `retries` times, if bars were overwritten or corrected meanwhile; an error
+        it raises while that happened counts as that. Its result is only returned if every value it may have
+        seen was right; it must not hold views (copy what is to be kept).
+        ValueError if n is more than the store's window; Lagging if every try was overtaken; WriterDead if the
+        collector died within a correction.
+        """
+        for _ in range(retries + 1):
+            token = self._reader.token(self.slot)
+            bars = self._bars(*self._span(n))
+            try:
+                result = fn(bars)
+            except Exception:
+                if self._reader.valid(token):
+                    raise
+            else:
+                if self._reader.valid(token):
+                    return result
+        raise Lagging(
+            f"store {self._file.name!r}, {self.symbol}: overtaken in {retries + 1} tries;"
+            f" the function may take at most {self._file.slack} bars' time"
+        )
+
+    def copy(self, n: int | None = None) -> SymbolRows:
+        """A consistent copy of the last n bars (all there are by default)."""
+
+        def copied(bars: Bars) -> SymbolRows:
+            values = bars.values
+            status = values[-1].astype(np.uint8)
+            return SymbolRows(self.symbol, bars.g0, values[:-1].copy(), status)
+
+        return self.read(copied, n)
+
+    def token(self) -> Any:
+        """To be taken before a raw view is used; opaque."""
+        return self._reader.token(self.slot)
+
+    def valid(self, token: Any) -> bool:
+        """Whether everything that was read since `token` was taken was right."""
+        return self._reader.valid(token)
+
+    @contextmanager
+    def guard(self, n: int | None = None) -> Iterator[Bars]:
+        """`with btc.guard(100) as bars:` validates at the end: Lagging if bars were overwritten or corrected
+        meanwhile, and whatever the block computed is not to be used. It cannot retry; `read` can."""
+        token = self._reader.token(self.slot)
+        yield self._bars(*self._span(n))
+        if not self._reader.valid(token):
+            raise Lagging(f"store {self._file.name!r}, {self.symbol}: bars changed while they were read")
+
+    @property
+    def forming(self) -> FormingBar | None:
+        """The bar that is open now, a copy; None if there was no update since the last close."""
+        found = self._reader.read_forming(self.slot)
+        if found is None:
+            return None
+        g, values = found
+        if g < self._reader.count(self.slot):
+            return None
+        file = self._file
+        return FormingBar(values, self._file.index, file.open_time_of(g), file.open_time_of(g + 1))
+
+    def _span(self, n: int | None) -> tuple[int, int]:
+        """(g_end, number of bars): what there is of the last n."""
+        end = self._reader.count(self.slot)
+        window = self._file.window
+        if n is None:
+            n = window
+        elif not 0 < n <= window:
+            raise ValueError(f"n must be 1 to {window} (the window of store {self._file.name!r}), found {n}")
+        return end, min(n, end - self._reader.first_g(self.slot))
+
+    def _bars(self, end: int, n: int) -> Bars:
+        file = self._file
+        low = (end - n) % file.cap
+        rows = file.data[self.slot, :, low : low + n]
+        return Bars(rows, self._file.index, end - n, file.interval_ms, file.origin_ms)
+
+
+class Store:
+    """A collector's store, attached read-only. Made by `attach`."""
+
+    def __init__(self, reader: StoreReader, name: str, directory: str) -> None:
+        self.name = name
+        self.directory = directory
+        self._take(reader)
+        self._seen_g = reader.complete_g
+
+    def _take(self, reader: StoreReader) -> None:
+        spec: Spec = reader.spec
+        self.reader = reader
+        """The shm.StoreReader below, for what this class does not offer."""
+        self.spec = spec
+        """What was fixed when the store was made: columns, window, slack, source, ..."""
+        self.data: F64 = reader.data
+        """float64 [max_symbols, n_columns + 1, 2 * cap], read-only, raw: docs/shm-format.md."""
+        self.cap = self.data.shape[2] // 2
+        self.window = spec.window
+        """Bars that a view of one symbol holds."""
+        self.columns = spec.columns
+        """Names of the columns, without status."""
+        self.column_index = {name: i for i, name in enumerate((*spec.columns, "status"))}
+        self.interval_ms = spec.interval_ms
+        self.origin_ms = spec.origin_ms
+        self._file = _File(
+            self.name,
+            self.data,
+            self.column_index,
+            self.cap,
+            spec.window,
+            spec.slack,
+            spec.interval_ms,
+            spec.origin_ms,
+        )
+        self._views: dict[str, SymbolView] = {}
+        self._directory_version = -1
+        self._symbols: dict[str, int] = {}
+        self._panel_symbols: tuple[str | None, ...] = ()
+
+    # ---- what it is
+
+    @property
+    def source(self) -> str:
+        """Which exchange, or which embedded market, the bars are of."""
+        return self.spec.source
+
+    @property
+    def interval(self) -> str:
+        """Length of a bar as Binance names it, e.g. "1m"."""
+        for name, ms in INTERVALS_MS.items():
+            if ms == self.interval_ms:
+                return name
+        return f"{self.interval_ms}ms"
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the collector noted when it made the store (trade_type, interval, ...)."""
+        meta: dict[str, Any] = json.loads(self.spec.meta)
+        return meta
+
+    def counters(self) -> dict[str, int]:
+        """What the collector counts: frames, repairs, reconnects, weight, ... (names as in `status`)."""
+        return self.reader.counters()
+
+    @property
+    def phase(self) -> str:
+        """What the collector does: "history", "live", "stopping", "closed"."""
+        return self.reader.phase
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds since the collector's last heartbeat."""
+        return self.reader.silence_s
+
+    def check(self, max_silence_s: float | None = None) -> None:
+        """Raise if nobody writes: WriterDead, WriterStalled (silent for longer than `max_silence_s`) or
+        StoreRetired. The message names the store and how long it has been silent."""
+        if max_silence_s is None:
+            self.reader.check_writer()
+        else:
+            self.reader.check_writer(max_silence_s=max_silence_s)
+
+    def open_time_of(self, g: int) -> int:
+        """open_time of bar number g, ms UTC."""
+        return self.origin_ms + g * self.interval_ms
+
+    # ---- symbols
+
+    @property
+    def symbols(self) -> dict[str, int]:
+        """Readable symbols -> row in every panel, in the order of rows. Follows listings and delistings."""
+        version = self.reader.directory_version
+        if version != self._directory_version:
+            found = sorted(self.reader.symbols().items(), key=lambda item: item[1])
+            names: list[str | None] = [None] * self.reader.n_slots
+            for symbol, slot in found:
+                names[slot] = symbol
+            self._symbols, self._panel_symbols = dict(found), tuple(names)
+            self._directory_version = version
+        return self._symbols
+
+    @property
+    def panel_symbols(self) -> tuple[str | None, ...]:
+        """The symbol of each row of a panel; None for a row that is delisted, loading or free."""
+        _ = self.symbols
+        return self._panel_symbols
+
+    @property
+    def slots(self) -> I64:
+        """The rows of a panel that hold a readable symbol, int64, ascending: `panel[store.slots]` drops the
+        others (a copy)."""
+        return np.fromiter(self.symbols.values(), np.int64, len(self.symbols))
+
+    def __contains__(self, symbol: str) -> bool:
+        return symbol in self.symbols
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.symbols)
+
+    def __getitem__(self, symbol: str) -> SymbolView:
+        """The symbol's view. SymbolNotFound (a KeyError) if it is not readable (now)."""
+        slot = self.symbols.get(symbol)
+        if slot is None:
+            raise SymbolNotFound(f"store {self.name!r} has no symbol {symbol!r} among its {len(self)}")
+        view = self._views.get(symbol)
+        if view is None or view.slot != slot:  # listed again: another slot
+            view = self._views[symbol] = SymbolView(self.reader, self._file, symbol, slot)
+        return view
+
+    # ---- the whole market
+
+    @property
+    def run_time(self) -> int:
+        """The newest run_time that the whole market has reached, ms UTC; 0 before the first."""
+        g = self.reader.complete_g
+        return self.open_time_of(g + 1) if g >= 0 else 0
+
+    def panel(self, column: str, n: int, *, run_time: int | None = None) -> F64:
+        """Raw view of one column of the whole market: float64 [n_slots, n], newest bar last.
+
+        Row i is `store.panel_symbols[i]` (rows of other slots are NaN from their delisting on), and the last
+        column is the bar that ended at `run_time` (by default the newest that the whole market has reached).
+        How long it may be held: "Raw views" at the top of this module; to validate: `panel_token()` before,
+        `panel_valid(token)` after. ValueError if run_time - n bars is not within the window.
+        """
+        return self._panel(self.column_index[column], n, self._panel_end(n, run_time))
+
+    def read_panel(
+        self,
+        columns: str | Sequence[str],
+        fn: Callable[..., T],
+        n: int,
+        *,
+        run_time: int | None = None,
+        retries: int = RETRIES,
+    ) -> T:
+        """`fn(panel)` of one column, or `fn(panel, panel, ...)` of several, consistent as `SymbolView.read`.
+
+        Each panel is float64 [n_slots, n] as from `panel`; all end at the same run_time. Give `run_time` as
+        `wait` returned it, and the panel ends there even if the next bar has closed since.
+        """
+        names = (columns,) if isinstance(columns, str) else tuple(columns)
+        rows = [self.column_index[name] for name in names]
+        for _ in range(retries + 1):
+            token = self.reader.panel_token()
+            end = self._panel_end(n, run_time)
+            panels = [self._panel(row, n, end) for row in rows]
+            try:
+                result = fn(*panels)
+            except Exception:
+                if self.reader.panel_valid(token):
+                    raise
+            else:
+                if self.reader.panel_valid(token):
+                    return result
+        raise Lagging(
+            f"store {self.name!r}: the panel was overtaken in {retries + 1} tries;"
+            f" the function may take at most {self.spec.slack} bars' time"
+        )
+
+    def panel_token(self) -> Any:
+        """To be taken before raw panels are used; opaque."""
+        return self.reader.panel_token()
+
+    def panel_valid(self, token: Any) -> bool:
+        """Whether everything that was read from panels since `token` was taken was right."""
+        return self.reader.panel_valid(token)
+
+    def _panel_end(self, n: int, run_time: int | None) -> int:
+        newest = self.reader.complete_g + 1
+        if not 0 < n <= self.window:
+            raise ValueError(f"n must be 1 to {self.window} (the window of store {self.name!r}), found {n}")
+        if run_time is None:
+            return newest
+        end, rest = divmod(int(run_time) - self.origin_ms, self.interval_ms)
+        if rest or end > newest:
+            raise ValueError(
+                f"store {self.name!r}: {int(run_time)} is no run_time of {self.interval} that was reached"
+            )
+        if end - n < newest - self.window:
+            raise Lagging(
+                f"store {self.name!r}: {n} bars up to run_time {int(run_time)} are no longer"
+                f" within the window of {self.window} bars"
+            )
+        return end
+
+    def _panel(self, row: int, n: int, end: int) -> F64:
+        low = (end - n) % self.cap
+        return self.data[: self.reader.n_slots, row, low : low + n]
+
+    # ---- waiting
+
+    def wait(self, timeout_s: float = 90.0, *, seen: int | None = None, spin_us: int = 0) -> RunTime:
+        """Block until the market's next run_time, and return it with who is missing.
+
+        seen     the run_time one has already: returns at once if the market is further. By default the one
+                 that the last `wait` returned, or that stood when the store was attached
+        spin_us  look for so long before sleeping: saves the kernel's wake-up (about 20 us) and costs a core
+
+        A market that is ahead is told at once; how many run_times were passed over is `.skipped`.
+        TimeoutError after `timeout_s`; WriterDead, WriterStalled or StoreRetired as soon as that is the case.
+        """
+        seen_g = self._seen_g if seen is None else self._g_of(seen)
+        try:
+            g = self.reader.wait(seen_g, timeout_s, spin_us=spin_us)
+        except TimeoutError as error:
+            raise self._no_bar(timeout_s) from error
+        self._seen_g = g
+        return self._arrived(g, seen_g)
+
+    async def run_times(self, timeout_s: float | None = None) -> AsyncIterator[RunTime]:
+        """`async for run_time in store.run_times():` yields each run_time as it is reached, from the next on.
+
+        timeout_s  TimeoutError if the next does not come within; by default only a dead or stalled collector
+                   ends the wait (WriterDead, WriterStalled, StoreRetired).
+        A loop body that takes longer than a bar finds the newest, with `.skipped`.
+        """
+        seen_g = self.reader.complete_g
+        while True:
+            try:
+                g = await self.reader.wait_async(seen_g, 60.0 if timeout_s is None else timeout_s)
+            except TimeoutError as error:
+                if timeout_s is None:
+                    continue
+                raise self._no_bar(timeout_s) from error
+            yield self._arrived(g, seen_g)
+            seen_g = g
+
+    def wait_symbol(self, symbol: str, timeout_s: float = 90.0, *, seen: int | None = None) -> int:
+        """Block until `symbol` alone has its next closed bar; returns that bar's run_time, ms UTC.
+
+        seen  the run_time one has already (by default the newest there is): a symbol's bar is there some
+              milliseconds before the market is complete. Errors as in `wait`.
+        """
+        view = self[symbol]
+        count = self.reader.count(view.slot) if seen is None else self._g_of(seen) + 1
+        try:
+            end = self.reader.wait_slot(view.slot, count, timeout_s)
+        except TimeoutError as error:
+            raise self._no_bar(timeout_s, symbol) from error
+        return self.open_time_of(end)
+
+    def corrections(self, since: int = 0) -> tuple[list[Correction], int]:
+        """Closed bars that changed, oldest first, and what to pass as `since` next time.
+
+        Lagging if more changed since than the journal holds: read everything again, go on from there.
+        """
+        entries, following = self.reader.corrections(since)
+        names = self.panel_symbols
+        found = [
+            Correction(names[slot] or f"slot {slot}", self.open_time_of(g), Status(old), Status(new))
+            for _, slot, g, old, new in entries
+        ]
+        return found, following
+
+    def _g_of(self, run_time: int) -> int:
+        return (int(run_time) - self.origin_ms) // self.interval_ms - 1
+
+    def _arrived(self, g: int, seen_g: int) -> RunTime:
+        names = self.panel_symbols
+        # A copy of one cell per symbol. It may be overwritten `slack` bars later: then nothing is said of it.
+        status = self.data[: len(names), -1, g % self.cap].copy()
+        run_time = RunTime(self.open_time_of(g + 1))
+        run_time.skipped = g - seen_g - 1 if seen_g >= 0 else 0
+        for field, value in (("missing", Status.PENDING), ("absent", Status.ABSENT)):
+            late = np.flatnonzero(status == value)
+            if late.size:
+                setattr(run_time, field, tuple(sorted(name for i in late if (name := names[i]))))
+        return run_time
+
+    def _no_bar(self, timeout_s: float, symbol: str = "") -> TimeoutError:
+        who = f"{symbol} of store {self.name!r}" if symbol else f"store {self.name!r}"
+        return TimeoutError(
+            f"{who}: no bar closed within {timeout_s:g} s; the newest run_time is {self.run_time},"
+            f" the collector is in phase {self.phase!r}, last heartbeat {self.silence_s:.1f} s ago"
+        )
+
+    # ---- frames: copies
+
+    def to_pandas(self, symbol: str | None = None, n: int | None = None) -> "pd.DataFrame":
+        """The last n bars (all by default) of one symbol, or of the whole market, as BMAC's frame:
+        see bmac_stream.frames.to_pandas."""
+        from bmac_stream import frames
+
+        return frames.to_pandas(self, symbol, n)
+
+    def to_polars(self, symbol: str | None = None, n: int | None = None) -> "pl.DataFrame":
+        """The same as a polars frame: see bmac_stream.frames.to_polars."""
+        from bmac_stream import frames
+
+        return frames.to_polars(self, symbol, n)
+
+    def to_arrow(self, symbol: str | None = None, n: int | None = None) -> "pa.Table":
+        """The same as an Arrow table: see bmac_stream.frames.to_arrow."""
+        from bmac_stream import frames
+
+        return frames.to_arrow(self, symbol, n)
+
+    # ---- life
+
+    def reattach(self, timeout_s: float = 10.0) -> None:
+        """Attach again by name after StoreRetired. Symbol views taken before belong to the old file:
+        take new ones. Bars seen before are not told again by `wait`."""
+        old = self.reader
+        self._take(_attach_reader(self.name, self.directory, timeout_s))
+        old.close()
+
+    def close(self) -> None:
+        """Let go of the store. Views that are still held stay readable (and no longer change hands)."""
+        self.reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Store {self.name!r}, {self.source}, {self.interval}, {len(self)} symbols, {self.phase}>"
+
+
+def attach(name: str, *, directory: str = "/dev/shm", timeout_s: float = 0.0) -> Store:
+    """Attach to the store `name` of a running (or ended) collector, read-only.
+
+    timeout_s  wait so long for a collector that is still starting
+    StoreNotFound if there is none, StoreBroken / SegmentVersion if it is not one this program can read.
+    """
+    return Store(_attach_reader(name, directory, timeout_s), name, directory)
+
+
+def _attach_reader(name: str, directory: str, timeout_s: float) -> StoreReader:
+    try:
+        return StoreReader.attach(name, directory=directory, timeout_s=timeout_s)
+    except StoreNotFound as error:
+        raise StoreNotFound(
+            f"{error}; is its collector running? `python -m bmac_stream status` lists the stores there are"
+        ) from error
