@@ -523,6 +523,7 @@ class BarMarket:
             previous = done
         else:
             before = done
+        self._make_ahead(market, index, open_ms)
         base = [self._base_row(market, int(p), open_ms) for p in index]
         values = np.array([row for row, _ in base]).reshape(-1, 9)
         first = np.array([f for _, f in base], dtype=np.int64)
@@ -533,6 +534,14 @@ class BarMarket:
         del kept[:-3]
         kept.append(live)
         return live
+
+    def _make_ahead(self, market: str, index: I64, open_ms: int) -> None:
+        """In a day's last hour, makes tomorrow's blocks a few at a time: all at once would delay pushes."""
+        turn = (open_ms % DAY_MS - (DAY_MS - _HOUR_MS)) // self._base_ms
+        turns = _HOUR_MS // self._base_ms - 1
+        if 0 <= turn < turns:
+            for position in index[index % turns == turn].tolist():
+                self._block(market, position, open_ms // DAY_MS + 1)
 
     def _up_to(self, market: str, interval: str, index: I64, open_ms: int) -> tuple[F64, I64]:
         """The bar of each instrument that the base bar before open_ms is in, up to open_ms."""

@@ -1,7 +1,7 @@
 """A whole market from a seed: any bar of any time, the same in every process and on every machine.
 
 What moves: one market factor (with volatility that comes in clusters, of hours and of weeks), one process
-of its own for every asset, which BTC leads by a minute or two; both are bounded random walks by day, with a
+of its own for every asset, which follow BTC in part a minute later; both are bounded random walks by day, with a
 bridge between days, so that a day can be made without the days before it. Assets have one price on spot,
 usdm and coinm, up to a small basis. Trades arrive in numbers that follow volatility; quiet symbols have
 minutes without any. Volumes, taker flow and quote volumes are whole numbers of steps and consistent.
@@ -28,7 +28,6 @@ DEFAULT_START_MS: Final = 1_772_496_000_000
 
 _LAST_DAY: Final = 30_000  # 2052
 _MINUTES: Final = 1440
-_LAGS: Final = 3  # minutes by which an asset may follow the market factor, less one
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +254,7 @@ class _Asset:
     key: np.uint64
     level: float  # log of its price level
     beta: float
-    lag: int
+    late: float  # share of the market's move that it follows a minute later
     move: float  # standard deviation of a day of its own part
     days: tuple[F64, F64, I64]
 
@@ -334,20 +333,20 @@ class GeneratedMarket(BarMarket):
         self._trades.clear()
 
     def _factor(self, number: int) -> tuple[F64, F64]:
-        """The market's path of a day, from _LAGS - 1 minutes before it, and its volatility."""
+        """The market's path of a day, from a minute before it (1442 edges), and its volatility."""
         found = self._factors.get(number)
         if found is None:
             level, calm, _ = self._factor_days
             volatility = _volatility(self._factor_key, number, calm[number], calm[number + 1])
             path = _bridge(self._factor_key, number, level[number], level[number + 1], 0.024, volatility)
-            back = np.full(_LAGS - 1, level[number])
+            back = np.full(1, level[number])
             if number > 0:
                 w = _volatility(self._factor_key, number - 1, calm[number - 1], calm[number])
                 earlier = _bridge(self._factor_key, number - 1, level[number - 1], level[number], 0.024, w)
-                back = earlier[-_LAGS:-1]
+                back = earlier[-2:-1]
             found = np.concatenate([back, path]), volatility
             self._factors[number] = found
-            if len(self._factors) > 64:
+            if len(self._factors) > 2048:
                 self._factors.popitem(last=False)
         return found
 
@@ -360,12 +359,12 @@ class GeneratedMarket(BarMarket):
             known = self._levels.get(name)
             level = _log(known.price if known else 1.0)
             if name == "BTC":
-                beta, lag, move = 1.0, 0, 0.006
+                beta, late, move = 1.0, 0.0, 0.006
             elif known is not None and known.kind != "COIN":
-                beta, lag, move = 0.15, 2, 0.012
+                beta, late, move = 0.15, 0.5, 0.012
             else:
-                beta, lag, move = 0.8 + 0.7 * w, 1 + int(u * 2), 0.018 + 0.04 * u * u
-            found = _Asset(key, level, beta, lag, move, _days(key, self._horizon, move, 0.99, 0.0))
+                beta, late, move = 0.8 + 0.7 * w, 0.1 + 0.35 * u, 0.018 + 0.04 * u * u
+            found = _Asset(key, level, beta, late, move, _days(key, self._horizon, move, 0.99, 0.0))
             self._assets[name] = found
         return found
 
@@ -379,8 +378,8 @@ class GeneratedMarket(BarMarket):
             own = _volatility(asset.key, number, calm[number], calm[number + 1])
             volatility = (own + market_volatility) * 0.5
             path = _bridge(asset.key, number, level[number], level[number + 1], asset.move, volatility)
-            start = _LAGS - 1 - asset.lag
-            path = asset.level + asset.beta * factor[start : start + _MINUTES + 1] + path
+            market = (1.0 - asset.late) * factor[1:] + asset.late * factor[:-1]
+            path = asset.level + asset.beta * market + path
             found = path, volatility
             self._paths[one.base, number] = found
             if len(self._paths) > 1024:
@@ -444,4 +443,6 @@ def _log(x: float) -> float:
     for _ in range(200):
         step = x / _exp(y) - 1.0
         y += min(max(step, -1.0), 1.0)
+        if abs(step) < 1e-15:
+            break
     return y
