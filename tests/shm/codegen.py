@@ -8,11 +8,13 @@ the function; calls to libc and to runtime helpers remain as calls.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as llvm
 
-__all__ = ["TRIPLES", "assembly", "body", "function_ir"]
+__all__ = ["TRIPLES", "Flow", "assembly", "body", "function_ir"]
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
 
@@ -78,3 +80,82 @@ def assembly(name: str, ir: str, architecture: str) -> list[str]:
         if line and (not line.startswith(".") or line.endswith(":")):
             found.append(re.sub(r"\s+", " ", line))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A function's instructions and where control can go from each."""
+
+    lines: list[str]
+    successors: list[list[int]]
+
+    @classmethod
+    def of_ir(cls, lines: list[str]) -> Flow:
+        labels = {m[1]: i for i, line in enumerate(lines) if (m := re.match(r'"?([^\s:"]+)"?:', line))}
+        successors: list[list[int]] = []
+        for i, line in enumerate(lines):
+            if line.startswith(("ret ", "ret\n", "unreachable")) or line == "ret void":
+                successors.append([])
+            elif line.startswith(("br ", "switch ")):
+                successors.append([labels[t] for t in re.findall(r'label %"?([^\s,"\]]+)"?', line)])
+            elif re.match(r"(i\d+ -?\d+, label %|\])", line):  # the cases of a switch, one a line
+                targets = [labels[t] for t in re.findall(r'label %"?([^\s,"\]]+)"?', line)]
+                successors.append([*targets, i + 1])
+                successors[i - 1].append(i)
+            else:
+                successors.append([i + 1])
+        return cls(lines, successors)
+
+    @classmethod
+    def of_assembly(cls, lines: list[str]) -> Flow:
+        labels = {line[:-1]: i for i, line in enumerate(lines) if line.endswith(":")}
+        successors: list[list[int]] = []
+        for i, line in enumerate(lines):
+            opcode = line.split(" ", 1)[0]
+            targets = [labels[t] for t in re.findall(r"\.LBB[\w]+", line) if t in labels]
+            if opcode in ("ret", "retq", "ud2", "brk"):
+                successors.append([])
+            elif opcode in ("jmp", "b") and targets:
+                successors.append(targets)
+            elif opcode.startswith(("j", "b.", "cb", "tb")) and targets:
+                successors.append([*targets, i + 1])
+            else:
+                assert opcode not in ("br", "jmpq"), f"a computed jump cannot be followed: {line}"
+                successors.append([i + 1])
+        return cls(lines, successors)
+
+    def run(self, kind: Callable[[str], str], step: Callable[[str, str], str], start: str) -> set[str]:
+        """Every state in which an automaton can be at a return, over all paths through the function.
+
+        `kind` names what an instruction is ("" for nothing of interest), `step` gives the next state; a
+        state that begins with "BAD" is reported at once and followed no further.
+        """
+        todo, seen, ends = [(0, start)], {(0, start)}, set()
+        while todo:
+            i, state = todo.pop()
+            what = kind(self.lines[i])
+            if what:
+                state = step(state, what)
+                if state.startswith("BAD"):
+                    ends.add(f"{state}: {self.lines[i]}")
+                    continue
+            if not self.successors[i]:
+                ends.add(state)
+            for j in self.successors[i]:
+                if (j, state) not in seen:
+                    seen.add((j, state))
+                    todo.append((j, state))
+        return ends
+
+    def in_loop(self, i: int) -> bool:
+        """Can instruction i be executed again after itself?"""
+        todo, seen = list(self.successors[i]), set(self.successors[i])
+        while todo:
+            j = todo.pop()
+            if j == i:
+                return True
+            for k in self.successors[j]:
+                if k not in seen:
+                    seen.add(k)
+                    todo.append(k)
+        return False

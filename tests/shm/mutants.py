@@ -45,12 +45,13 @@ class Change:
 LAZY = (
     Change(
         "compiled",
-        "        with _cache() as cached:\n"
-        '            made = njit(signature, cache=cached, nogil=True, error_model="numpy")(function)\n',
-        '        made = njit(nogil=True, error_model="numpy")(function)\n',
+        "        with _cache() as cached:\n",
+        "        with contextlib.nullcontext():\n            SIGNATURES[function.__name__] = signature\n",
     ),
+    Change("compiled", "njit(signature, cache=cached, ", "njit("),
+    Change("compiled", "\n\ndef _source_hash", "\nSIGNATURES: dict[str, Any] = {}\n\n\ndef _source_hash"),
 )
-"""Compile at the first call, for whatever types come, without a cache."""
+"""Compile at the first call, for whatever types come, without a cache; remember the signatures."""
 
 STEPPED = (
     Change(
