@@ -1,0 +1,319 @@
+"""The file of a store: made, opened, checked, mapped, locked. Never shrunk, never unlinked while in use.
+
+Writer: `WriterLock`, `create`, `open_existing(writable=True)`. Readers: `open_existing`, `writer_alive`.
+Plain `os.open` + `posix_fallocate` + `mmap`: `multiprocessing.shared_memory` unlinks a live segment when any
+process that attached exits (CPython <= 3.12), and when its owner is killed; see docs/decisions/0001.
+A map lives as long as a NumPy array looks into it; nothing here ever unmaps under a view.
+"""
+
+import errno
+import fcntl
+import grp
+import mmap
+import os
+import platform
+import re
+import stat
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shm.atomics import ARCHITECTURES
+from shm.errors import NoSpace, SegmentVersion, ShmError, StoreBroken, StoreNotFound, WriterLocked
+from shm.layout import (
+    HEAD,
+    HEADER_BYTES,
+    STATE,
+    FileState,
+    Layout,
+    check_prefix,
+    pack_header,
+    parse_header,
+    source_span,
+    text_span,
+)
+from shm.ring import post
+
+__all__ = [
+    "DEFAULT_DIRECTORY",
+    "Segment",
+    "WriterLock",
+    "bell_path",
+    "boot_id",
+    "check_platform",
+    "create",
+    "group_number",
+    "lock_path",
+    "open_existing",
+    "peek_source",
+    "segment_path",
+    "set_mode",
+    "writer_alive",
+]
+
+DEFAULT_DIRECTORY: Final = "/dev/shm"
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_FLOCK: Final = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux
+_OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW if sys.platform == "linux" else 0
+_MODES: Final = (0o600, 0o640)
+
+
+def check_platform() -> None:
+    """Raise ShmError unless this is Linux on a machine whose futex and byte order are known."""
+    if sys.platform != "linux" or platform.machine() not in ARCHITECTURES or sys.byteorder != "little":
+        raise ShmError(
+            f"shm needs Linux on {' or '.join(ARCHITECTURES)}, found {sys.platform} on {platform.machine()}"
+        )
+
+
+def segment_path(name: str, directory: str | Path = DEFAULT_DIRECTORY) -> Path:
+    """`<directory>/bmac.<name>`. ValueError unless the name is 1 to 100 of A-Z a-z 0-9 _ . -"""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"a store's name is 1 to 100 of A-Z a-z 0-9 _ . -, found {name!r}")
+    return Path(directory) / f"bmac.{name}"
+
+
+def lock_path(path: Path) -> Path:
+    """The file whose lock the writer holds. It is never removed."""
+    return path.with_name(path.name + ".lock")
+
+
+def bell_path(path: Path) -> Path:
+    """The unix socket over which asyncio readers hand in their eventfd."""
+    return path.with_name(path.name + ".bell")
+
+
+def boot_id() -> bytes:
+    """16 bytes that name this boot of the machine; heartbeats of another boot mean nothing."""
+    return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
+
+
+# ---- the writer's lock -----------------------------------------------------------------------------------
+
+
+class WriterLock:
+    """Held by the one writer; freed by the kernel when that process ends, however it ends.
+
+    An open-file-description lock: a second attempt in the same process is refused too, and readers can ask
+    for it without taking it. A forked child would keep it: start processes by spawn.
+    """
+
+    def __init__(self, path: Path, mode: int, group: int | None) -> None:
+        self.path = lock_path(path)
+        self.fd = _open_owned(self.path, os.O_RDWR | os.O_CREAT, mode)
+        try:
+            try:
+                fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                holder = os.pread(self.fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                raise WriterLocked(
+                    f"{path}: process {holder} is writing this store (it holds {self.path}); stop it first"
+                ) from None
+            set_mode(self.fd, mode, group)
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def release(self) -> None:
+        """Give the lock back. Once; the file stays."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def writer_alive(path: Path) -> bool:
+    """Whether some process holds the writer's lock of the store at `path`. About 2 us."""
+    try:
+        fd = os.open(lock_path(path), os.O_RDONLY | _OPEN)
+    except FileNotFoundError:
+        return False
+    try:
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(fd)
+    return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
+
+
+# ---- files -----------------------------------------------------------------------------------------------
+
+
+def _open_owned(path: Path, flags: int, mode: int = 0, owner: int | None = None) -> int:
+    """os.open, but a symlink, another kind of file, or another user's file is StoreBroken."""
+    try:
+        fd = os.open(path, flags | _OPEN, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StoreBroken(f"{path} is a symbolic link; a store is a file") from error
+        raise
+    found = os.fstat(fd)
+    allowed = {os.geteuid()} if owner is None else {os.geteuid(), owner}
+    if not stat.S_ISREG(found.st_mode):
+        problem = "is not a regular file"
+    elif found.st_uid not in allowed:
+        problem = f"belongs to user {found.st_uid}, expected {' or '.join(map(str, sorted(allowed)))}"
+    else:
+        return fd
+    os.close(fd)
+    raise StoreBroken(f"{path} {problem}")
+
+
+def set_mode(fd: int, mode: int, group: int | None) -> None:
+    """Exactly `mode`, whatever the umask."""
+    if group is not None:
+        os.fchown(fd, -1, group)
+    os.fchmod(fd, mode)
+
+
+def group_number(mode: int, group: str | int | None) -> int | None:
+    """The group's number. ValueError for a mode that is neither 0o600 nor 0o640."""
+    if mode not in _MODES:
+        raise ValueError(f"mode must be 0o600, or 0o640 to let a group read, found {mode:#o}")
+    if isinstance(group, str):
+        return grp.getgrnam(group).gr_gid
+    return group
+
+
+@dataclass(slots=True)
+class Segment:
+    """An open, checked and mapped store.
+
+    words  int64[data_offset / 8]: header, control words, directory, journal, ... as one array
+    data   float64[max_symbols, n_columns, 2 * cap]; read-only, as `words`, unless this is the writer's
+    """
+
+    path: Path
+    fd: int
+    layout: Layout
+    epoch: int
+    created_ms: int
+    words: npt.NDArray[np.int64]
+    data: npt.NDArray[np.float64]
+
+    @property
+    def state(self) -> FileState | int:
+        value = int(self.words[STATE])
+        return FileState(value) if value in tuple(FileState) else value
+
+    @property
+    def unlinked(self) -> bool:
+        """Whether the file lost its name: someone removed or replaced it."""
+        return os.fstat(self.fd).st_nlink == 0
+
+    def close(self) -> None:
+        """Let go. The map itself stays for as long as a view of it lives."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        self.words = np.empty(0, np.int64)
+        self.data = np.empty((0, 0, 0))
+
+
+def _map(path: Path, fd: int, layout: Layout, epoch: int, created_ms: int, writable: bool) -> Segment:
+    access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+    buffer: Any = mmap.mmap(fd, layout.file_size, access=access)
+    words = np.frombuffer(buffer, np.int64, count=layout.data_offset // 8)
+    shape = (layout.spec.max_symbols, layout.n_columns, 2 * layout.cap)
+    data = np.frombuffer(buffer, np.float64, count=int(np.prod(shape)), offset=layout.data_offset)
+    return Segment(path, fd, layout, epoch, created_ms, words, data.reshape(shape))
+
+
+def create(path: Path, layout: Layout, mode: int, group: int | None) -> Segment:
+    """A new store, READY, under the name `path`; what had the name before loses it. Writer only, locked.
+
+    Everything is written under another name first, so that nobody ever sees half a store. NoSpace names
+    need and room before anything is taken; fallocate makes sure of it, so no store can die of SIGBUS.
+    """
+    need = layout.file_size
+    try:
+        room = os.statvfs(path.parent)
+    except FileNotFoundError:
+        raise StoreNotFound(f"{path.parent}: no such directory") from None
+    free = room.f_bavail * room.f_frsize
+    if free < need:
+        raise NoSpace(_no_space(path, need, free))
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)  # the lock is ours: this can only be left from a killed writer
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, 0o600)
+    try:
+        try:
+            os.posix_fallocate(fd, 0, need)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+                raise
+            raise NoSpace(_no_space(path, need, free)) from error
+        epoch = int.from_bytes(os.urandom(8), "little") >> 1 or 1
+        created_ms = time.time_ns() // 1_000_000
+        os.pwrite(fd, pack_header(layout, epoch, created_ms), 0)
+        os.pwrite(fd, layout.texts, layout.source_offset)
+        segment = _map(path, fd, layout, epoch, created_ms, writable=True)
+        segment.words[HEAD] = -1
+        segment.data[:, :-1, :] = np.nan
+        segment.data[:, -1, :] = 0.0
+        post(segment.words, STATE, FileState.READY)
+        set_mode(fd, mode, group)
+        temporary.rename(path)
+    except BaseException:
+        os.close(fd)
+        temporary.unlink(missing_ok=True)
+        raise
+    return segment
+
+
+def _no_space(path: Path, need: int, free: int) -> str:
+    mib = 1 << 20
+    return (
+        f"{path}: the store needs {need} bytes ({need / mib:.1f} MiB), {path.parent} has {free} free "
+        f"({free / mib:.1f} MiB); fewer symbols or bars, or a larger file system (docker: --shm-size)"
+    )
+
+
+def open_existing(path: Path, *, writable: bool = False, owner: int | None = None) -> Segment:
+    """Open, check and map the store at `path`. State is the caller's to judge.
+
+    owner  a user besides this one whose file may be read (a group's collector)
+
+    Raises FileNotFoundError, StoreBroken, SegmentVersion. Nothing is mapped before size and header agree, so
+    a truncated file cannot end in SIGBUS.
+    """
+    fd = _open_owned(path, os.O_RDWR if writable else os.O_RDONLY, owner=None if writable else owner)
+    try:
+        size = os.fstat(fd).st_size
+        header = os.pread(fd, HEADER_BYTES, 0)
+        check_prefix(header, str(path))
+        offset, length = text_span(header)
+        if not (0 <= offset <= size and 0 <= length <= size - offset):
+            raise StoreBroken(f"{path}: texts of {length} bytes at {offset} in a file of {size}; damaged")
+        texts = os.pread(fd, length, offset)
+        layout, epoch, created_ms = parse_header(header, texts, size, str(path))
+        return _map(path, fd, layout, epoch, created_ms, writable)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def peek_source(path: Path) -> str:
+    """The source of a store of any layout version. StoreBroken if it has none."""
+    fd = _open_owned(path, os.O_RDONLY)
+    try:
+        header = os.pread(fd, HEADER_BYTES, 0)
+        try:
+            check_prefix(header, str(path))
+        except SegmentVersion:
+            pass  # source and state lie at the same place in every version
+        offset, length = source_span(header)
+        text = os.pread(fd, length, offset) if 0 < length <= 1024 and offset > 0 else b""
+    finally:
+        os.close(fd)
+    if not text:
+        raise StoreBroken(f"{path}: the header names no source")
+    return text.decode(errors="replace")

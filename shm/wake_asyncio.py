@@ -1,0 +1,76 @@
+"""The asyncio side of the bell: one eventfd in the loop, any number of tasks that wait for it.
+
+Readers only. Made before there is a loop; binds to the loop that first waits, and again if another one does.
+"""
+
+import asyncio
+from pathlib import Path
+
+from shm.wake import BellClient
+
+__all__ = ["AsyncBell"]
+
+
+class AsyncBell:
+    """Waits for the writer's bell at `path`; connects when asked to, and again after the writer restarted."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._client: BellClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def connect(self) -> bool:
+        """Whether rings will be heard from now on in the running loop. Never blocks."""
+        loop = asyncio.get_running_loop()
+        if self._client is not None:
+            if self._loop is loop:
+                return True
+            self.close()
+        try:
+            client = BellClient(self._path)
+        except OSError:
+            return False
+        self._client, self._loop = client, loop
+        loop.add_reader(client.fd, self._on_ring)
+        loop.add_reader(client.connection.fileno(), self._on_lost)
+        return True
+
+    def next_ring(self) -> "asyncio.Future[None]":
+        """A future that is done at the next ring. Take it, then look at the data, then await `heard`."""
+        assert self._loop is not None, "connect first"
+        future = self._loop.create_future()
+        self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+        return future
+
+    async def heard(self, rung: "asyncio.Future[None]", timeout_s: float) -> bool:
+        """Whether the bell rang within `timeout_s`."""
+        try:
+            await asyncio.wait_for(rung, timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def _on_ring(self) -> None:
+        if self._client is not None:
+            self._client.drain()
+        for future in list(self._waiting):
+            if not future.done():
+                future.set_result(None)
+
+    def _on_lost(self) -> None:
+        """The writer closed the connection (it never sends): connect again at the next wait."""
+        self.close()
+        self._on_ring()
+
+    def close(self) -> None:
+        """Leave the loop and the writer. Twice does no harm."""
+        client, loop = self._client, self._loop
+        self._client = self._loop = None
+        if client is None:
+            return
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(client.fd)
+            loop.remove_reader(client.connection.fileno())
+        client.close()
