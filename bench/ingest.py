@@ -139,10 +139,10 @@ def run(options: Options, figures: Figures) -> None:
     """All questions, into `figures`."""
     with Workplace() as place:
         exchange = place.exchange(rate=options.rate, seed=SEED, n_symbols=options.symbols + 100)
-        symbols = exchange.symbols(options.symbols)
+        symbols = exchange.symbols(options.symbols, options.candles + 60)
         tls = Tls.make(place.disk)
         n_ahead = 2 * (options.bursts + options.paced + options.late + options.tls) + 200
-        truth = generated_truth(exchange, SEED, symbols, INTERVAL, options.candles + 50, n_ahead)
+        truth = generated_truth(exchange, symbols, INTERVAL, options.candles + 50, n_ahead)
         with Live(place, exchange, truth, INTERVAL, "burst", options.candles) as live:
             bursts(options, figures, live)
             frames_one_by_one(options, figures, live)
@@ -153,10 +153,10 @@ def run(options: Options, figures: Figures) -> None:
         with Live(place, exchange, truth, INTERVAL, "tls", 99, tls) as live:
             found = [live.check(live.bar()).woken_ms for _ in range(options.tls)]
             _spread(figures, "burst_tls_ms", found, "the burst over TLS")
-        exchange.child.stop()
+        exchange.stop()
 
         exchange = place.exchange(rate=options.sustained_rate, seed=SEED, n_symbols=options.symbols + 100)
-        truth = generated_truth(exchange, SEED, symbols, INTERVAL, 150, 600)
+        truth = generated_truth(exchange, symbols, INTERVAL, 150, 600)
         with Live(place, exchange, truth, INTERVAL, "sustained", 99) as live:
             sustained(options, figures, live)
             live.check_store()

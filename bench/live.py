@@ -197,7 +197,7 @@ class Live:
             slot = self.raw.slot(symbol)
             end = (self.raw.count(slot) - 1) * self.step
             n = min(self.candles, self.raw.count(slot) - self.raw.first_g(slot))
-            open_time, values = self.exchange.truth(symbol, self.interval, end - (n - 1) * self.step, end)
+            open_time, values = self.exchange.bars(symbol, self.interval, end - (n - 1) * self.step, end)
             agreement(len(open_time) == n, f"{symbol}: the exchange has {len(open_time)} bars, the store {n}")
             agreement(np.array_equal(self.rows(symbol, end, n), values), f"{symbol}: the store differs")
             n_compared += n

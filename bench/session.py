@@ -2,8 +2,7 @@
 
 `Workplace` holds a folder on disk, one in /dev/shm, and every process that is started in it; leaving it ends
 the processes and removes the folders, also on Ctrl-C and SIGTERM. `Exchange` is the embedded exchange in a
-process of its own, seen from outside over HTTP: its clock, its symbols, its statistics, its faults, and what
-the bars were.
+process of its own, with its clock, its symbols, and what its bars were.
 """
 
 import json
@@ -14,8 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -25,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bmac_stream.clock import Clock
+from bmac_stream.simulator.generator import GeneratedMarket, GeneratorConfig
+from bmac_stream.simulator.process import SimulatorProcess
 
 __all__ = ["Child", "Exchange", "Workplace", "cpu_s", "memory_kib"]
 
@@ -38,7 +37,7 @@ _COLUMNS = (1, 2, 3, 4, 5, 7, 8, 9, 10)  # of a kline row, in the order of bar.C
 class Child:
     """A process of ours, `python -m MODULE ...`. Its output goes to `log`, and is shown if it fails."""
 
-    def __init__(self, log: Path, *command: str, first_line: bool = False) -> None:
+    def __init__(self, log: Path, *command: str) -> None:
         self.log = log
         self.started = time.monotonic()
         self._file = log.open("wb")
@@ -46,14 +45,10 @@ class Child:
             [sys.executable, "-m", *command],
             cwd=_ROOT,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if first_line else self._file,
-            stderr=self._file,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C comes to the bench, which ends its children in order
         )
-        self.first_line = ""
-        if first_line:
-            assert self.process.stdout is not None
-            self.first_line = self.process.stdout.readline().decode()
 
     @property
     def pid(self) -> int:
@@ -78,8 +73,6 @@ class Child:
                 os.killpg(self.pid, signal.SIGKILL)
         status = self.process.wait()
         self._file.close()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
         return status
 
 
@@ -95,31 +88,36 @@ class Workplace:
         self.disk = Path(tempfile.mkdtemp(prefix="bmac-bench-"))
         self.memory = Path(tempfile.mkdtemp(prefix="bmac-bench-", dir="/dev/shm"))
         self._children: list[Child] = []
+        self._exchanges: list[Exchange] = []
         return self
 
     def __exit__(self, *exc: object) -> None:
         for child in reversed(self._children):
             child.stop(timeout_s=5)
+        for exchange in self._exchanges:
+            exchange.stop(timeout_s=5)
         for folder in (self.disk, self.memory):
             shutil.rmtree(folder, ignore_errors=True)
         signal.signal(signal.SIGTERM, self._old)
 
-    def start(self, name: str, *command: str, first_line: bool = False) -> Child:
+    def start(self, name: str, *command: str) -> Child:
         """Starts `python -m COMMAND`; it is ended when the workplace is left."""
         log = self.disk / f"{name}-{len(self._children)}.log"
-        child = Child(log, *command, first_line=first_line)
+        child = Child(log, *command)
         self._children.append(child)
         return child
 
+    def kill(self, name: str) -> None:
+        """SIGKILL to the processes of that name and all that they started."""
+        for child in self._children:
+            if child.log.stem.rpartition("-")[0] == name:
+                child.stop(kill=True)
+
     def exchange(self, *, rate: float, seed: int, n_symbols: int) -> "Exchange":
         """Starts the embedded exchange with a generated USD-M market."""
-        options = {"markets": "usdm", "port": 0, "rate": rate, "seed": seed, "n_symbols": n_symbols}
-        words = [f"--{key}={value}" for key, value in options.items()]
-        child = self.start("exchange", "bmac_stream.simulator", *words, first_line=True)
-        if not child.first_line:
-            child.process.wait(10)
-            child.check()
-        return Exchange(child)
+        exchange = Exchange(rate=rate, seed=seed, n_symbols=n_symbols)
+        self._exchanges.append(exchange)
+        return exchange
 
     def collector(self, name: str, config: Mapping[str, Any]) -> Child:
         """Starts the real collector on `config`, with its store in `memory` and its snapshot on `disk`."""
@@ -130,69 +128,58 @@ class Workplace:
         return self.start(name, "bmac_stream.collector", str(folder / "config.json"))
 
 
-class Exchange:
-    """The embedded exchange's USD-M market, from outside.
+class Exchange(SimulatorProcess):
+    """The embedded exchange's USD-M market without listings, delistings and holes, seen from outside.
 
-    Attributes: `rest` and `stream` (URLs), `rate`, `source`, and a `clock` that goes with the exchange's.
+    Attributes: `rest` and `stream` (URLs), `rate`, `source`, `market` (the same one, in this process: it
+    knows the future), and a `clock` that goes with the exchange's.
     """
 
-    def __init__(self, child: Child) -> None:
-        self.child = child
-        said = json.loads(child.first_line)
-        self.rest, self.stream = str(said["rest"]), str(said["stream"])
-        self.rate, self.source = float(said["rate"]), str(said["source"])
+    def __init__(self, *, rate: float, seed: int, n_symbols: int) -> None:
+        config = GeneratorConfig(
+            seed=seed, n_symbols=n_symbols, n_spot=0, n_coinm=0, listing_hours=0, hole_days=0
+        )
+        names = ("seed", "n_symbols", "n_spot", "n_coinm", "listing_hours", "hole_days")
+        super().__init__(markets="usdm", rate=rate, **{name: getattr(config, name) for name in names})
+        self.start()
+        self.rest, self.stream = str(self.ready["rest"]), str(self.ready["stream"])
+        self.rate, self.source = float(self.ready["rate"]), str(self.ready["source"])
+        assert self.ready["start_ms"] == config.start_ms, "the same market starts at the same time"
+        self.market = GeneratedMarket(config)
         self.clock = Clock(self.rate)
-        self.sync()
-
-    def sync(self) -> None:
-        """Sets `clock` by the best of five answers of /time."""
         answers = []
         for _ in range(5):
             sent = time.monotonic()
-            server_ms = self.get("/fapi/v1/time")["serverTime"]
-            answers.append((time.monotonic() - sent, server_ms, sent, time.monotonic()))
-        _, server_ms, sent, received = min(answers)
-        self.clock.sync(server_ms, sent, received)
+            now_ms = self.now_ms()
+            received = time.monotonic()
+            answers.append((received - sent, now_ms, sent, received))
+        _, now_ms, sent, received = min(answers)
+        self.clock.sync(now_ms, sent, received)
 
-    def get(self, path: str, body: Any = None, method: str | None = None, **query: object) -> Any:
-        """GET (POST if there is a body) of `path`, decoded."""
-        url = f"{self.rest}{path}?{urllib.parse.urlencode(query)}" if query else f"{self.rest}{path}"
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(url, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+    def symbols(self, n: int, n_bars: int) -> list[str]:
+        """The n busiest perpetuals against USDT that trade and have n_bars 1m bars by now, sorted."""
+        now, found = int(self.clock.now_ms()), []
+        for one in self.market.instruments("usdm"):
+            old = self.market.first_open_ms(one, "1m") < now - n_bars * 60_000
+            if old and one.trades_at(now) and (one.contract_type, one.quote) == ("PERPETUAL", "USDT"):
+                found.append((self.market.klines(one, "1d", now - 3 * 86_400_000, 1, now), one.symbol))
+        if len(found) < n:
+            raise ValueError(f"{n} symbols are wanted, the exchange has {len(found)}")
+        found.sort(key=lambda each: -each[0].values[0, 6])
+        return sorted(symbol for _, symbol in found[:n])
 
-    def symbols(self, n: int) -> list[str]:
-        """The first n perpetuals against USDT that trade, sorted. ValueError if there are not so many."""
-        listed = self.get("/fapi/v1/exchangeInfo")["symbols"]
-        names = sorted(
-            each["symbol"]
-            for each in listed
-            if (each["status"], each["contractType"], each["quoteAsset"]) == ("TRADING", "PERPETUAL", "USDT")
-        )
-        if len(names) < n:
-            raise ValueError(f"{n} symbols are wanted, the exchange has {len(names)}")
-        return names[:n]
-
-    def truth(self, symbol: str, interval: str, start_ms: int, end_ms: int) -> tuple[I64, F64]:
-        """(open_time int64[n], values float64[n, 9]): what the bars with start <= open_time <= end were."""
-        rows = self.get("/admin/truth", symbol=symbol, interval=interval, start=start_ms, end=end_ms)
+    def bars(self, symbol: str, interval: str, start_ms: int, end_ms: int) -> tuple[I64, F64]:
+        """(open_time int64[n], values float64[n, 9]) that the exchange tells of a span, ends included."""
+        rows = self.truth(symbol, interval, start_ms, end_ms)
         open_time = np.array([row[0] for row in rows], dtype=np.int64)
         values = np.array([[float(row[i]) for i in _COLUMNS] for row in rows], dtype=np.float64)
         return open_time, values.reshape(-1, len(_COLUMNS))
 
-    def stats(self) -> Any:
-        """/admin/stats."""
-        return self.get("/admin/stats")
 
-    def fault(self, **fault: object) -> Any:
-        """Arms a fault: kind=..., see bmac_stream.simulator.faults."""
-        return self.get("/admin/fault", fault)
-
-    def clear_faults(self) -> None:
-        """Disarms all faults."""
-        self.get("/admin/faults", method="DELETE")
+def cpu_s(pid: int) -> float:
+    """User and system CPU time of a process so far, seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory_kib(pid: int) -> int:
@@ -200,13 +187,7 @@ def memory_kib(pid: int) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1])
-    return 0
-
-
-def cpu_s(pid: int) -> float:
-    """User and system CPU time of a process so far, seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    raise ValueError(f"no RssAnon of process {pid}")
 
 
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:
