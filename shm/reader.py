@@ -350,15 +350,23 @@ class StoreReader:
         Lagging     overtaken more than `retries` times, or corrections never paused
         WriterDead  a correction was begun and its writer is gone (the next writer completes it)
         """
+
+        def rows(token: Token) -> _Result:
+            at = token.oldest % self.cap
+            return fn(self._data[slot, :, at : at + n])
+
+        return self.read_at(slot, rows, n, retries=retries)
+
+    def read_at(self, slot: int, fn: Callable[[Token], _Result], n: int, *, retries: int = 3) -> _Result:
+        """`read` for those who need to know which bars they see: fn(token) looks at [token.oldest, g_end)."""
         self._check_n(n)
 
         def attempt() -> tuple[bool, Any, bool]:
             token = self.token(slot, n)
             if token.g_end <= 0:
                 self._check_visible(slot)
-            at = token.oldest % self.cap
             return self._guarded(
-                lambda: fn(self._data[slot, :, at : at + n]),
+                lambda: fn(token),
                 lambda: self.valid(token),
                 lambda: self.count(slot) - token.oldest >= self.cap,
             )
@@ -377,13 +385,20 @@ class StoreReader:
 
         As `read`: in place, repeated until nothing moved, then Lagging or WriterDead.
         """
-        self._check_n(n)
         names = [columns] if isinstance(columns, str | int) else list(columns)
+        return self.read_panel_at(
+            lambda token: fn(*(self.panel(name, n, token) for name in names)), n, retries=retries
+        )
+
+    def read_panel_at(self, fn: Callable[[PanelToken], _Result], n: int, *, retries: int = 3) -> _Result:
+        """`read_panel` for those who need to know which bars they see: fn(token) looks at
+        [token.oldest, g_end) of the first n_slots slots."""
+        self._check_n(n)
 
         def attempt() -> tuple[bool, Any, bool]:
             token = self.panel_token(n)
             return self._guarded(
-                lambda: fn(*(self.panel(name, n, token) for name in names)),
+                lambda: fn(token),
                 lambda: self.panel_valid(token),
                 lambda: self.head - token.oldest >= self.cap,
             )
