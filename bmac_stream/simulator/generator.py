@@ -1,10 +1,11 @@
 """A whole market from a seed: any bar of any time, the same in every process and on every machine.
 
-What moves: one market factor (with volatility that comes in clusters, of hours and of weeks), one process
-of its own for every asset, which follow BTC in part a minute later; both are bounded random walks by day, with a
-bridge between days, so that a day can be made without the days before it. Assets have one price on spot,
-usdm and coinm, up to a small basis. Trades arrive in numbers that follow volatility; quiet symbols have
-minutes without any. Volumes, taker flow and quote volumes are whole numbers of steps and consistent.
+What moves: one market factor (with volatility that comes in clusters, of hours and of weeks), and one
+process of its own for every asset. Assets follow the factor mostly at once, in part a minute later (BTC
+leads). Both are bounded random walks by day, with a bridge between days, so that a day can be made without
+the days before it. Assets have one price on spot, usdm and coinm, up to a small basis. Trades arrive in
+numbers that follow volatility; quiet symbols have minutes without any. Volumes, taker flow and quote
+volumes are whole numbers of steps and consistent.
 
 Only +, -, *, / and sqrt of IEEE 754 are used (exp is our own): libm and SIMD differ by machine in the last
 bit, and a tick would flip. Random numbers are counter-based: a hash of (key, day, minute, purpose).
