@@ -6,6 +6,7 @@ process that attached exits (CPython <= 3.12), and when its owner is killed; see
 A map lives as long as a NumPy array looks into it; nothing here ever unmaps under a view.
 """
 
+import contextlib
 import errno
 import fcntl
 import grp
@@ -306,10 +307,8 @@ def peek_source(path: Path) -> str:
     fd = _open_owned(path, os.O_RDONLY)
     try:
         header = os.pread(fd, HEADER_BYTES, 0)
-        try:
+        with contextlib.suppress(SegmentVersion):  # the source lies at the same place in every version
             check_prefix(header, str(path))
-        except SegmentVersion:
-            pass  # source and state lie at the same place in every version
         offset, length = source_span(header)
         text = os.pread(fd, length, offset) if 0 < length <= 1024 and offset > 0 else b""
     finally:

@@ -435,7 +435,8 @@ class StoreWriter:
         statuses = np.ascontiguousarray(status, np.uint8)
         if statuses.ndim != 1 or rows.shape != (len(statuses), self._n_values):
             raise ValueError(
-                f"expected values [n, {self._n_values}] and status [n], found {rows.shape} and {statuses.shape}"
+                f"expected values [n, {self._n_values}] and status [n], "
+                f"found {rows.shape} and {statuses.shape}"
             )
         return rows, statuses
 
