@@ -121,7 +121,7 @@ def judge(
     uncertainty_ms: float,
     origin_ms: int,
     interval_ms: int,
-    following: bool = False,
+    spoiled: I64 | None = None,
 ) -> Answer:
     """Lay the rows of an answer on the grid, and say what each bar of the page is.
 
@@ -129,7 +129,7 @@ def judge(
     values          float64[n, 9], the rows
     sent_ms         exchange time when the request was sent: the answer is of then or later
     uncertainty_ms  how wrong the clock may be
-    following       a later row than the page's is known to exist
+    spoiled         bar numbers of rows that are there but break a rule: neither bars nor absent
 
     A row is closed if a later row exists, or if its bar closed more than CLOSE_MARGIN_MS + uncertainty_ms
     before the request; a newest row that is not so is forming, and UNKNOWN here.
@@ -138,8 +138,6 @@ def judge(
     grid = np.full((page.n, N_COLUMNS), np.nan)
     status = np.full(page.n, UNKNOWN, np.uint8)
     newest = int(numbers[-1]) if len(numbers) else -1
-    if following:
-        newest = max(newest, page.g + page.n)
     # bars below `over` closed so long before the request that no clock error can make them forming
     over = _closed_before(sent_ms - uncertainty_ms - CLOSE_MARGIN_MS, origin_ms, interval_ms)
     inside = (numbers >= page.g) & (numbers < page.g + page.n) & ((numbers < newest) | (numbers < over))
@@ -152,8 +150,9 @@ def judge(
     )
     absent = (status == UNKNOWN) & (np.arange(page.g, page.g + page.n) < gone)
     # a row that is there is never absent, closed or not
-    there = numbers[(numbers >= page.g) & (numbers < page.g + page.n)] - page.g
-    absent[there] = False
+    for shown in (numbers, spoiled):
+        if shown is not None:
+            absent[shown[(shown >= page.g) & (shown < page.g + page.n)] - page.g] = False
     status[absent] = ABSENT
     return Answer(page.g, grid, status)
 

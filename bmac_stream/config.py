@@ -148,10 +148,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     exchange_info_every_sec: float = 300.0
     # seconds between two readings of /time
     clock_sync_every_sec: float = 60.0
-    # after subscribing, the first kline frame of a connection must come within this, seconds of wall time
-    first_frame_timeout_sec: float = 20.0
-    # a connection that says nothing for so long is replaced, seconds of wall time
-    silence_timeout_sec: float = 30.0
+    # a new connection must bring its first kline frame within this, seconds (1 s of wall time at least)
+    first_frame_timeout_sec: float = 15.0
+    # a connection that says nothing for so long is replaced, seconds (1 s of wall time at least)
+    silence_timeout_sec: float = 60.0
     # the shared-memory store
     store: Store = Store()
     # parquet snapshots

@@ -80,7 +80,7 @@ def asked(
     numbers_, values = bars(numbers)
     return judge(
         page, numbers_, values, sent_ms=at_ms, uncertainty_ms=uncertainty_ms,
-        origin_ms=0, interval_ms=MINUTE, following=following,
+        origin_ms=0, interval_ms=MINUTE,
     )  # fmt: skip
 
 
@@ -126,7 +126,15 @@ def test_a_bar_that_is_not_over_is_never_absent() -> None:
 
 def test_rows_after_the_page_prove_that_time_went_on() -> None:
     assert list(asked(Page(10, 1), [10, 11], 11 * MINUTE + 1).status) == [BAR]
-    assert list(asked(Page(10, 1), [10], 11 * MINUTE + 1, following=True).status) == [BAR]
+
+
+def test_a_row_that_breaks_a_rule_is_neither_a_bar_nor_absent() -> None:
+    numbers, values = bars([10, 12])
+    answer = judge(
+        Page(10, 3), numbers, values, sent_ms=1e9, uncertainty_ms=0, origin_ms=0, interval_ms=MINUTE,
+        spoiled=np.array([11, 99], np.int64),
+    )  # fmt: skip
+    assert list(answer.status) == [BAR, UNKNOWN, BAR]
 
 
 @settings(max_examples=300)

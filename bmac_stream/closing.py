@@ -1,0 +1,176 @@
+"""At every bar's close: wait for the frames, ask REST for what is missing, settle, and say how it went.
+
+Also asks again for what was published as pending, and has mute symbols subscribed anew.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+from .backfill import BAR
+from .bar import COLUMNS
+from .clock import Clock
+from .fetcher import Fetcher
+from .grace import Grace
+from .writer import BarWriter, State
+
+__all__ = ["Closer"]
+
+log = logging.getLogger("bmac_stream.collector")
+
+NAMES_SHOWN: Final = 10
+MUTE_BARS: Final = (2, 6, 18, 54)
+"""After so many bars of which REST knows trades and no frame was seen, a symbol is subscribed anew."""
+LOOKED_AT: Final = 50
+"""Mute symbols looked at per bar: when more are mute, a connection is, and its watchdog sees to that."""
+MEND_EVERY_MS: Final = 1_000.0
+_TRADES: Final = COLUMNS.index("trade_num")
+
+
+class Closer:
+    """The deadlines of every close.
+
+    resubscribe  called with symbols whose frames do not come though others' do
+    """
+
+    def __init__(
+        self,
+        writer: BarWriter,
+        fetcher: Fetcher,
+        clock: Clock,
+        grace: Grace,
+        *,
+        resubscribe: Callable[[list[str]], None] = lambda symbols: None,
+    ) -> None:
+        self.n_completed = 0
+        """Run_times completed by this process."""
+        self.last_complete_ms = 0.0
+        """How long after its close the newest run_time was complete, exchange ms."""
+        self.completed = asyncio.Event()
+        """Set at every completed run_time."""
+        self._writer = writer
+        self._fetcher = fetcher
+        self._clock = clock
+        self._grace = grace
+        self._resubscribe = resubscribe
+        self._mute: dict[str, int] = {}
+        self._newest = writer.target - 1
+        self._repairs = 0
+        writer.on_complete = self._on_complete
+
+    async def run(self) -> None:
+        """Watch every close, and mend what is pending. Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._close())
+            group.create_task(self._mend())
+
+    async def _close(self) -> None:
+        writer, grace = self._writer, self._grace
+        while True:
+            if not writer.live:
+                await self._wait(0.2)
+                continue
+            g = writer.target
+            if await self._completed(g, writer.close_ms(g) + grace.grace_ms):
+                continue
+            # a loop that was held up finds several bars closed: they are settled together
+            newest = max(g, self._closed_by(self._clock.now_ms() - grace.grace_ms))
+            late = writer.behind(newest)
+            for series in late:
+                self._fetcher.repair(series.symbol)
+            budget_ms = grace.settle_ms(len(late), self._fetcher.n_workers) - grace.grace_ms
+            if not await self._completed(newest, self._clock.now_ms() + budget_ms):
+                writer.settle(newest)
+
+    async def _mend(self) -> None:
+        """Ask again for pending bars, for doubtful ones, and for holes that live bars wait behind."""
+        while True:
+            await asyncio.sleep(max(self._clock.wall_s(MEND_EVERY_MS), 0.05))
+            now_g = self._writer.now_g()
+            for series in list(self._writer.series.values()):
+                if series.state is State.ACTIVE and (
+                    series.pending or series.doubtful or series.next_g + 1 < now_g
+                ):
+                    self._fetcher.repair(series.symbol)
+
+    def _closed_by(self, time_ms: float) -> int:
+        """The newest bar that was closed at `time_ms`."""
+        first = self._writer.target
+        step = self._writer.close_ms(first + 1) - self._writer.close_ms(first)
+        return first + int((time_ms - self._writer.close_ms(first)) // step)
+
+    async def _completed(self, g: int, deadline_ms: float) -> bool:
+        """Wait until bar g is complete, at most until `deadline_ms`; whether it is."""
+        while self._writer.target <= g:
+            left_s = self._clock.wall_s(deadline_ms - self._clock.now_ms())
+            if left_s <= 0:
+                return False
+            await self._wait(min(left_s, 1.0))  # the clock may be set meanwhile
+        return True
+
+    async def _wait(self, timeout_s: float) -> None:
+        self.completed.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.completed.wait()
+        except TimeoutError:
+            return
+
+    # -------------------------------------------------------------------------------------------- telling
+
+    def _on_complete(self, g: int) -> None:
+        writer = self._writer
+        n_bars, self._newest = g - self._newest, g
+        if self.n_completed == 0:
+            n_bars = 1
+        self.n_completed += n_bars
+        self._grace.bar_over()
+        self.last_complete_ms = self._clock.now_ms() - writer.close_ms(g)
+        active = [series for series in writer.series.values() if series.state is State.ACTIVE]
+        pending = [series.symbol for series in active if g in series.pending]
+        asked, self._repairs = self._fetcher.repairs - self._repairs, self._fetcher.repairs
+        text = f"{_utc(writer.close_ms(g))}, {len(active) - len(pending)}/{len(active)} symbols ready"
+        text += f", complete after {self.last_complete_ms / 1e3:.2f} s"
+        if n_bars > 1:
+            text += f", {n_bars} bars at once"
+        if asked:
+            text += f", {asked} by REST"
+        if pending:
+            text += f", pending: {_names(pending)}"
+        log.info(text)
+        self._listen_for_mute(g)
+        self.completed.set()
+
+    def _listen_for_mute(self, g: int) -> None:
+        """Symbols of which no frame came during a bar in which they traded."""
+        writer = self._writer
+        quiet = [
+            series
+            for series in writer.series.values()
+            if series.state is State.ACTIVE and series.seen_g < g and g not in series.pending
+        ]
+        mute = {series.symbol for series in quiet}
+        for symbol in [symbol for symbol in self._mute if symbol not in mute]:
+            del self._mute[symbol]
+        again = []
+        for series in quiet[:LOOKED_AT]:
+            values, status = writer.store.read(series.slot, g, 1)
+            if int(status[0]) == BAR and values[0, _TRADES] > 0:
+                self._mute[series.symbol] = n = self._mute.get(series.symbol, 0) + 1
+                if n in MUTE_BARS:
+                    again.append(series.symbol)
+        if again and len(quiet) <= LOOKED_AT:
+            log.warning("no frames of %s for some bars: subscribed anew", _names(again))
+            self._resubscribe(again)
+
+
+def _names(symbols: Iterable[str]) -> str:
+    names = list(symbols)
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return " ".join(names[:NAMES_SHOWN]) + more
+
+
+def _utc(time_ms: float) -> str:
+    return datetime.fromtimestamp(time_ms / 1e3, UTC).strftime("%Y-%m-%d %H:%M:%S")
