@@ -22,13 +22,25 @@ from numba import njit
 
 from shm.atomics import clock_ns, fence_acquire, load_acquire, load_relaxed, pause
 from shm.compiled import SOURCE_HASH
-from shm.layout import COMPLETE, CORR_BEGIN, CORR_END, HEAD, N_SLOTS, SLOT_COUNT, SLOT_WORDS, SLOTS
+from shm.layout import (
+    COMPLETE,
+    CORR_BEGIN,
+    CORR_END,
+    HEAD,
+    N_SLOTS,
+    SLOT_COUNT,
+    SLOT_STATE,
+    SLOT_WORDS,
+    SLOTS,
+    SlotState,
+)
 
 __all__ = [
     "STAMP",
     "StoreArrays",
     "begin",
     "complete_g",
+    "is_active",
     "panel",
     "panel_begin",
     "panel_valid",
@@ -38,6 +50,7 @@ __all__ = [
     "window",
 ]
 
+_ACTIVE: Final = int(SlotState.ACTIVE)
 STAMP: Final = np.zeros(0, np.dtype([(f"shm_{SOURCE_HASH}", np.int64)]))
 """Empty; its type stands for the sources of this package in the signature of a caller's function."""
 
@@ -103,6 +116,12 @@ def panel_valid(store: StoreArrays, n: int, token: tuple[int, int, int]) -> bool
     head = load_relaxed(store.words, HEAD)
     begun = load_relaxed(store.words, CORR_BEGIN)
     return bool(head - token[0] < store.data.shape[2] // 2 - n and begun == token[1])
+
+
+@njit(nogil=True)
+def is_active(store: StoreArrays, slot: int) -> bool:
+    """Whether a slot's symbol is ACTIVE. Asked before a panel's token, its row is whole."""
+    return bool(load_acquire(store.words, SLOTS + slot * SLOT_WORDS + SLOT_STATE) == _ACTIVE)
 
 
 @njit(nogil=True)

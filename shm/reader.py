@@ -70,6 +70,7 @@ _F64 = npt.NDArray[np.float64]
 
 _SLICE_S: Final = 0.5  # a blocked reader looks at the writer, and at signals, this often
 _CORRECTION_S: Final = 1.0  # how long corrections may keep a reader from a value
+_STUCK_S: Final = 0.02  # a correction under way for longer: is its writer alive?
 
 
 class Token(NamedTuple):
@@ -275,10 +276,9 @@ class StoreReader:
         Take it before the panel. Rows of other slots hold NaN or, while a symbol is being loaded, some of
         its bars, each under its own number.
         """
-        n_slots = self.n_slots
-        first = slots.slot_word(0, SLOT_STATE)
-        stride = slots.slot_word(1, SLOT_STATE) - first
-        return np.asarray(self.words[first : first + n_slots * stride : stride] == SlotState.ACTIVE)
+        states = np.empty(self.n_slots, np.int64)
+        ring.read_states(self.words, states)
+        return np.asarray(states == SlotState.ACTIVE)
 
     # ---- views, and whether they still hold --------------------------------------------------------------
 
@@ -359,19 +359,22 @@ class StoreReader:
 
     def read_at(self, slot: int, fn: Callable[[Token], _Result], n: int, *, retries: int = 3) -> _Result:
         """`read` for those who need to know which bars they see: fn(token) looks at [token.oldest, g_end)."""
-        self._check_n(n)
-
-        def attempt() -> tuple[bool, Any, bool]:
+        n = self._check_n(n)
+        patience: _Patience | None = None
+        while True:
             token = self.token(slot, n)
             if token.g_end <= 0:
                 self._check_visible(slot)
-            return self._guarded(
-                lambda: fn(token),
-                lambda: self.valid(token),
-                lambda: self.count(slot) - token.oldest >= self.cap,
-            )
-
-        return self._until_valid(attempt, retries, f"slot {slot}")  # type: ignore[no-any-return]  # closures
+            try:
+                result = fn(token)
+            except Exception:
+                if self.valid(token):
+                    raise
+            else:
+                if self.valid(token):
+                    return result
+            patience = patience or _Patience(self, retries, f"slot {slot}")
+            patience.spend(overtaken=self.count(slot) - token.oldest >= self.cap)
 
     def read_panel(
         self,
@@ -393,17 +396,20 @@ class StoreReader:
     def read_panel_at(self, fn: Callable[[PanelToken], _Result], n: int, *, retries: int = 3) -> _Result:
         """`read_panel` for those who need to know which bars they see: fn(token) looks at
         [token.oldest, g_end) of the first n_slots slots."""
-        self._check_n(n)
-
-        def attempt() -> tuple[bool, Any, bool]:
+        n = self._check_n(n)
+        patience: _Patience | None = None
+        while True:
             token = self.panel_token(n)
-            return self._guarded(
-                lambda: fn(token),
-                lambda: self.panel_valid(token),
-                lambda: self.head - token.oldest >= self.cap,
-            )
-
-        return self._until_valid(attempt, retries, "panel")  # type: ignore[no-any-return]  # closures
+            try:
+                result = fn(token)
+            except Exception:
+                if self.panel_valid(token):
+                    raise
+            else:
+                if self.panel_valid(token):
+                    return result
+            patience = patience or _Patience(self, retries, "panel")
+            patience.spend(overtaken=self.head - token.oldest >= self.cap)
 
     def read_forming(self, slot: int) -> tuple[int, _F64] | None:
         """(g, values copy) of the bar that is not closed yet; None if there never was one.
@@ -587,45 +593,39 @@ class StoreReader:
             )
         return (end - n) % self.cap
 
-    @staticmethod
-    def _guarded(
-        run: Callable[[], Any], valid: Callable[[], bool], overtaken: Callable[[], bool]
-    ) -> tuple[bool, Any, bool]:
-        """(accepted, result, overtaken). An error counts only if what it saw was real."""
-        try:
-            result = run()
-        except Exception:
-            if valid():
-                raise
-            result = None
-        else:
-            if valid():
-                return True, result, False
-        return False, None, overtaken()
 
-    def _until_valid(self, attempt: Callable[[], tuple[bool, Any, bool]], retries: int, what: str) -> Any:
-        overruns = 0
-        deadline = time.monotonic() + _CORRECTION_S
-        while True:
-            words = self.words
-            begun = int(words[CORR_BEGIN])
-            accepted, result, overtaken = attempt()
-            if accepted:
-                return result
-            if overtaken:
-                overruns += 1
-                if overruns > retries:
-                    raise Lagging(f"{self.path}: {what} was overtaken by the writer {overruns} times")
-                continue
-            # A correction came between. It takes well below a microsecond, unless its writer was killed.
-            if int(words[CORR_END]) == begun == int(words[CORR_BEGIN]):
-                time.sleep(0)
-            else:
-                time.sleep(1e-4)
-            if time.monotonic() > deadline:
-                if int(ring.peek(words, CORR_END)) < begun == int(ring.peek(words, CORR_BEGIN)):
-                    self.check_writer()
-                    raise WriterStalled(
-                        f"{self.path}: correction {begun} has been half done for {_CORRECTION_S} s"
-                    )
-                raise Lagging(f"{self.path}: {what}: corrections kept coming for {_CORRECTION_S} s")
+class _Patience:
+    """How long one read goes on trying: `retries` overruns, and a while of corrections."""
+
+    def __init__(self, reader: StoreReader, retries: int, what: str) -> None:
+        self._reader = reader
+        self._retries = retries
+        self._what = what
+        self._overruns = 0
+        self._since = time.monotonic()
+        self._stuck = -1  # a correction that was under way at the last look, and since when
+        self._stuck_since = 0.0
+
+    def spend(self, *, overtaken: bool) -> None:
+        """After a read that did not hold. Returns if another may be tried, else raises."""
+        where = f"{self._reader.path}: {self._what}"
+        if overtaken:
+            self._overruns += 1
+            if self._overruns > self._retries:
+                raise Lagging(f"{where} was overtaken by the writer {self._overruns} times")
+            return
+        now = time.monotonic()
+        words = self._reader.words
+        begun, done = int(ring.peek(words, CORR_BEGIN)), int(ring.peek(words, CORR_END))
+        if begun == done:
+            if now - self._since > _CORRECTION_S:
+                raise Lagging(f"{where}: corrections kept coming for {_CORRECTION_S} s")
+            return
+        # A correction takes well below a microsecond, unless its writer was stopped in it.
+        if begun != self._stuck:
+            self._stuck, self._stuck_since = begun, now
+        elif now - self._stuck_since > _STUCK_S and not self._reader.writer_alive:
+            raise WriterDead(f"{where}: the writer died within correction {begun}; the next one completes it")
+        elif now - self._stuck_since > _CORRECTION_S:
+            raise WriterStalled(f"{where}: correction {begun} has been half done for {_CORRECTION_S} s")
+        time.sleep(1e-4)

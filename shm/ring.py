@@ -76,6 +76,7 @@ __all__ = [
     "post",
     "read_forming",
     "read_journal",
+    "read_states",
     "skip_to",
     "slot_begin",
     "slot_valid",
@@ -91,6 +92,7 @@ _ROW: Final = types.Array(types.float64, 1, "C", readonly=True)
 _ROWS: Final = types.Array(types.float64, 2, "C", readonly=True)
 _STATUSES: Final = types.Array(types.uint8, 1, "C", readonly=True)
 _NUMBERS: Final = types.Array(_I, 1, "C", readonly=True)
+_NUMBERS_OUT: Final = types.Array(_I, 1, "C")
 _FLOATS: Final = types.Array(types.float64, 1, "C")
 _JOURNAL_COPY: Final = types.Array(_I, 2, "C")
 _PAIR: Final = types.UniTuple(_I, 2)  # type: ignore[no-untyped-call]  # Numba's stub
@@ -472,6 +474,13 @@ def panel_valid(words: Any, oldest: int, cap: int, corrections: int) -> bool:
     head = load_relaxed(words, HEAD)
     begun = load_relaxed(words, CORR_BEGIN)
     return bool(head - oldest < cap and begun == corrections)
+
+
+@compiled(types.void(_WORDS_RO, _NUMBERS_OUT))
+def read_states(words: Any, out: Any) -> None:
+    """The states of slots 0 ... len(out) - 1, each with acquire ordering: rows of ACTIVE ones are whole."""
+    for slot in range(len(out)):
+        out[slot] = load_acquire(words, SLOTS + slot * SLOT_WORDS + SLOT_STATE)
 
 
 @compiled(_I(_WORDS_RO, _I, _I, _JOURNAL_COPY))

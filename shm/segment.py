@@ -39,7 +39,7 @@ from shm.layout import (
     source_span,
     text_span,
 )
-from shm.ring import post
+from shm.ring import peek, post
 
 __all__ = [
     "DEFAULT_DIRECTORY",
@@ -61,7 +61,7 @@ __all__ = [
 DEFAULT_DIRECTORY: Final = "/dev/shm"
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _FLOCK: Final = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux
-_OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW if sys.platform == "linux" else 0
+_OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK if sys.platform == "linux" else 0
 _MODES: Final = (0o600, 0o640)
 
 
@@ -202,7 +202,7 @@ class Segment:
 
     @property
     def state(self) -> FileState | int:
-        value = int(self.words[STATE])
+        value = int(peek(self.words, STATE))
         return FileState(value) if value in tuple(FileState) else value
 
     @property

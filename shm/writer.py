@@ -226,7 +226,9 @@ class StoreWriter:
         values  float64[n_values]; NaN with status ABSENT or PENDING
         """
         row = self._row(values)
-        self._refuse(ring.append(self._open_words, self._data, self._slot(slot), g, row, status), slot, g)
+        self._refuse(
+            ring.append(self._open_words, self._data, self._slot(slot), g, row, _checked(status)), slot, g
+        )
 
     def append_rows(
         self, slot: npt.ArrayLike, g: npt.ArrayLike, values: npt.ArrayLike, status: npt.ArrayLike
@@ -260,7 +262,9 @@ class StoreWriter:
         OrderError if it is not published yet, before first_g, or no longer held.
         """
         row = self._row(values)
-        self._refuse(ring.correct(self._open_words, self._data, self._slot(slot), g, row, status), slot, g)
+        self._refuse(
+            ring.correct(self._open_words, self._data, self._slot(slot), g, row, _checked(status)), slot, g
+        )
 
     def correct_rows(self, slot: int, g0: int, values: npt.ArrayLike, status: npt.ArrayLike) -> None:
         """Replace bars g0, g0 + 1, ...: all are checked first; each is one whole correction.
@@ -361,7 +365,7 @@ class StoreWriter:
 
     def notify(self) -> None:
         """Wake readers; `complete` does it by itself. Bounded work, however many they are."""
-        ring.peek(self._open_words, COMPLETE)
+        _ = self._open_words
         self._bell.ring()
 
     def heartbeat(self) -> None:
@@ -438,6 +442,9 @@ class StoreWriter:
                 f"expected values [n, {self._n_values}] and status [n], "
                 f"found {rows.shape} and {statuses.shape}"
             )
+        if len(statuses):
+            _checked(int(statuses.min()))
+            _checked(int(statuses.max()))
         return rows, statuses
 
     def _refuse(self, reason: int, slot: int, g: int, n: int = 1) -> None:
@@ -454,12 +461,19 @@ class StoreWriter:
         raise OrderError(f"{who}: bars {g} to {g + n - 1} asked for, {oldest} to {count - 1} are held")
 
 
+def _checked(status: int) -> int:
+    """A status that a published row may have. ValueError for any other."""
+    if not Status.BAR <= status <= Status.PENDING:
+        raise ValueError(f"a row's status is BAR, ABSENT or PENDING (1 to 3), found {status!r}")
+    return int(status)
+
+
 def _let_go(segment: Segment, lock: WriterLock, bell: Bell) -> None:
     """The end of a writer: `close`, garbage collection or interpreter exit."""
-    bell.ring()
-    bell.close()
-    segment.close()
+    bell.close()  # its socket goes before the lock: the next writer's has the same name
     lock.release()
+    wake_all(segment.words)
+    segment.close()
 
 
 def _obtain(path: Path, layout: Layout, mode: int, group: int | None) -> tuple[Segment, bool]:
