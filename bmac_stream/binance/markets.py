@@ -6,11 +6,12 @@ USD-M and COIN-M developer pages); what the documents do not say is marked so.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, Final
 
 from bmac_stream.bar import COLUMNS, INTERVALS_MS
-from bmac_stream.binance.protocol import SymbolInfo
+from bmac_stream.binance.protocol import SymbolInfo, Values
 
 __all__ = ["MARKETS", "STABLECOINS", "TRADE_TYPES", "Market", "TradeType"]
 
@@ -78,6 +79,13 @@ class Market:
     attempts_window_ms: int = 300_000
     """Connection attempts allowed per window and address (documented for spot, taken for all)."""
 
+    read_letters: Callable[[Any], Values] = field(init=False, repr=False, compare=False)
+    """Takes the numbers out of a decoded "k" object, by `letters`."""
+
+    def __post_init__(self) -> None:
+        assert len(self.letters) == len(self.row_columns) == len(COLUMNS)
+        object.__setattr__(self, "read_letters", attrgetter(*self.letters))
+
     @property
     def rest_url(self) -> str:
         """The default REST host."""
@@ -122,7 +130,6 @@ class TradeType:
 _ROW: Final = (1, 2, 3, 4, 5, 7, 8, 9, 10)
 # open high low close volume quote_volume trade_num taker_buy_base taker_buy_quote
 _LETTERS: Final = ("o", "h", "l", "c", "v", "q", "n", "V", "Q")
-assert len(_ROW) == len(_LETTERS) == len(COLUMNS)
 
 _LINEAR: Final = {
     "volume": "base",

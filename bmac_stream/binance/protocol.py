@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -182,13 +181,6 @@ _decode_peek = msgspec.json.Decoder(list[_PeekWire] | _PeekWire).decode
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError)
 
 
-@lru_cache(maxsize=16)
-def _columns_getter(letters: tuple[str, ...]) -> Callable[[_KlineWire], Values]:
-    """Reads the nine numbers of a frame in the order of bar.COLUMNS, for a market's letters."""
-    assert len(letters) == N_COLUMNS
-    return attrgetter(*letters)
-
-
 @lru_cache(maxsize=16_384)
 def _split_stream(stream: str) -> tuple[str, str]:
     """("BTCUSDT", "kline_1m") of "btcusdt@kline_1m"; bounded, since names come from outside."""
@@ -277,7 +269,7 @@ def decode_frame(
             raise BadFrame("symbol", f"stream {frame.stream[:80]!r} carries {symbol[:80]!r}")
         if what != ("kline_" if kind == "kline" else "continuousKline_") + wire.i:
             raise BadFrame("interval", f"stream {frame.stream[:80]!r} carries interval {wire.i[:20]!r}")
-    values = _columns_getter(market.letters)(wire)
+    values = market.read_letters(wire)
     broken = check_bar(wire.t, wire.T, wire.i, values)
     if broken is not None:
         raise BadFrame(broken, f"{symbol[:80]} {excerpt(raw)}")

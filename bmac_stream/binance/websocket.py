@@ -26,20 +26,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from bmac_stream.bar import INTERVALS_MS
+from bmac_stream.binance.framing import MAX_FRAME, FrameConnection
 from bmac_stream.binance.markets import Market
 from bmac_stream.binance.protocol import ControlReply, Kline, Shutdown, check_age, decode_frame
 from bmac_stream.binance.transport import network_error, proxy_for, require_socks, ssl_context
 from bmac_stream.clock import Clock
 from bmac_stream.errors import BadFrame, NetworkError
 
-__all__ = ["MAX_FRAME", "ConnectionStats", "KlineStreams", "StreamEvent", "StreamStats"]
-
-MAX_FRAME: Final = 1 << 20
-"""Most bytes of one message; a longer one closes the connection."""
+__all__ = ["ConnectionStats", "KlineStreams", "StreamEvent", "StreamStats"]
 
 _log = logging.getLogger(__name__)
 
@@ -307,13 +305,14 @@ class KlineStreams:
 
     # ------------------------------------------------------------------------- what connections need
 
-    async def _connect(self, base_url: str) -> ClientConnection:
+    async def _connect(self, base_url: str) -> FrameConnection:
         """One attempt; NetworkError in plain words."""
         proxy = self._proxies[base_url]
         url = base_url + _PATH
         try:
-            return await connect(
+            connection = await connect(
                 url,
+                create_connection=FrameConnection,
                 ssl=self._ssl if url.startswith("wss:") else None,
                 proxy=None if proxy is None else proxy.url,
                 compression=None,
@@ -327,6 +326,8 @@ class KlineStreams:
                 close_timeout=2,
                 user_agent_header="bmac_stream",
             )
+            assert isinstance(connection, FrameConnection)
+            return connection
         except InvalidStatus as error:
             status = error.response.status_code
             kind = _Refused if status in _REFUSING else NetworkError
@@ -410,7 +411,7 @@ class _Connection:
         self._pending: dict[int, tuple[str, list[str]]] = {}
         self._next_id = 1
         self._next_send = 0.0
-        self._ws: ClientConnection | None = None
+        self._ws: FrameConnection | None = None
         self._closing = ""
         self._oldest = -math.inf  # open_times that are plausible now
         self._newest = math.inf
@@ -460,12 +461,17 @@ class _Connection:
             tending = asyncio.create_task(self._tend(ws))
             # If tending fails, by a bug or by what on_event raises, reading must end too.
             tending.add_done_callback(lambda _: ws.transport.abort())
+            handle = self._frame_handler()
+            ws.on_text = handle
             try:
-                await self._read(ws)
+                while True:  # what does not take the short cut: fragmented messages, and the end
+                    handle(await ws.recv(decode=False))
             except ConnectionClosed as closed:
                 if closed.sent is not None and closed.sent.code == 1009 and closed.rcvd_then_sent is not True:
                     streams._bad(BadFrame("oversize", f"a frame of more than {MAX_FRAME} bytes"))
                 reason = self._closing or f"closed: {str(closed)[:200]}"
+            if ws.failure is not None:
+                raise ws.failure
             if tending.done() and not tending.cancelled():
                 tending.result()
             return reason
@@ -482,43 +488,52 @@ class _Connection:
                 if reason != "cancelled" and group.symbols:
                     streams._tell("lost", group, f"{self.base_url}: {reason}")
 
-    async def _read(self, ws: ClientConnection) -> None:
-        """The hot loop: about 50,000 frames a second and more must pass here."""
+    def _frame_handler(self) -> Callable[[bytes], None]:
+        """The hot path: 50,000 frames a second and more must pass here."""
         streams, stats, totals = self.streams, self.stats, self.streams.stats
         market, interval, on_kline = streams.market, streams.interval, streams._on_kline
         wanted = self.group.symbols
-        recv = ws.recv
-        while True:
-            raw = await recv(decode=False)
+
+        def handle(raw: bytes) -> None:
             stats.frames += 1
             totals.frames += 1
             try:
                 item = decode_frame(raw, market)
                 if item.__class__ is not Kline:
                     self._other(item)
-                    continue
-                kline: Kline = item
-                if kline.symbol not in wanted:
-                    if kline.symbol in self._known:
-                        totals.other_events += 1
-                        continue
-                    raise BadFrame("symbol", f"{kline.symbol[:80]!r} was not asked for")
-                if kline.interval != interval:
-                    raise BadFrame("interval", f"{kline.interval!r} where {interval} was asked for")
-                if not self._oldest <= kline.open_time <= self._newest:
-                    now = streams.clock.now_ms()
-                    kind = check_age(kline.open_time, interval, now, rate=streams.clock.rate)
-                    if kind is not None and streams.clock.synced:
-                        raise BadFrame(kind, f"{kline.symbol} opens at {kline.open_time}, it is {now:.0f}")
+                    return
+                if item.symbol not in wanted or item.interval != interval:
+                    if self._is_late(item):
+                        return
+                elif not self._oldest <= item.open_time <= self._newest:
+                    self._check_age(item)
             except BadFrame as error:
                 stats.bad_frames += 1
                 streams._bad(error)
-                continue
+                return
             stats.klines += 1
             totals.klines += 1
             if stats.klines == 1:
                 self._begin_speaking()
-            on_kline(kline)
+            on_kline(item)
+
+        return handle
+
+    def _is_late(self, kline: Kline) -> bool:
+        """True for a symbol that was dropped; BadFrame for one that was never asked for."""
+        if kline.interval != self.streams.interval:
+            raise BadFrame("interval", f"{kline.interval!r} where {self.streams.interval} was asked for")
+        if kline.symbol not in self._known:
+            raise BadFrame("symbol", f"{kline.symbol[:80]!r} was not asked for")
+        self.streams.stats.other_events += 1
+        return True
+
+    def _check_age(self, kline: Kline) -> None:
+        clock = self.streams.clock
+        now = clock.now_ms()
+        kind = check_age(kline.open_time, kline.interval, now, rate=clock.rate) if clock.synced else None
+        if kind is not None:
+            raise BadFrame(kind, f"{kline.symbol} opens at {kline.open_time}, it is {now:.0f}")
 
     def _begin_speaking(self) -> None:
         self.spoke.set()
@@ -547,7 +562,7 @@ class _Connection:
 
     # ------------------------------------------------------------------------------------- tending
 
-    async def _tend(self, ws: ClientConnection) -> None:
+    async def _tend(self, ws: FrameConnection) -> None:
         """Keep the subscriptions as wanted, and watch for silence and old age."""
         streams = self.streams
         life_ms = streams._life_ms
@@ -594,7 +609,7 @@ class _Connection:
         now = clock.now_ms()
         self._oldest, self._newest = (now - 2 * step, now + 1.0) if clock.synced else (-math.inf, math.inf)
 
-    async def _synchronise(self, ws: ClientConnection) -> None:
+    async def _synchronise(self, ws: FrameConnection) -> None:
         """Send what turns the streams that are subscribed into those that are wanted."""
         while True:
             wanted = self.group.symbols
@@ -612,7 +627,7 @@ class _Connection:
             self._known.update(add)
             await self._send(ws, "SUBSCRIBE", add)
 
-    async def _send(self, ws: ClientConnection, method: str, symbols: list[str]) -> None:
+    async def _send(self, ws: FrameConnection, method: str, symbols: list[str]) -> None:
         """One control message per batch of names, at half of the allowed pace: pings and pongs count too."""
         market = self.streams.market
         for start in range(0, len(symbols), _NAMES_PER_MESSAGE):
