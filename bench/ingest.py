@@ -129,7 +129,8 @@ class BmacRounds:
             open_time, values = self.way.read(symbol)
             last = int(np.searchsorted(open_time, done))
             agreement(last < len(open_time) and open_time[last] == done, f"{symbol}: BMAC lacks the last bar")
-            n = min(last + 1, 100, self.live.candles - 50)
+            newer = self.live.raw.count(self.live.raw.slot(symbol)) - 1 - done // STEP
+            n = min(last + 1, 100, self.live.candles - newer)
             want = self.live.truth.bars(symbol, done - (n - 1) * STEP, n)
             agreement(np.array_equal(values[last + 1 - n : last + 1], want), f"{symbol}: BMAC's file differs")
             agreement(np.array_equal(self.live.rows(symbol, done, n), want), f"{symbol}: the store differs")

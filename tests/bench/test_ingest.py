@@ -1,28 +1,14 @@
 """bench/ingest.py: its sender speaks WebSocket, BMAC's way does what BMAC did, a small run agrees."""
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from websockets.asyncio.client import connect
 
-BENCH = Path(__file__).parents[2] / "bench"
-
-
-@pytest.fixture(autouse=True)
-def bench_modules() -> Iterator[None]:
-    """Modules of bench/ by their plain names, as `python bench/ingest.py` has them."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCH))
-    yield
-    sys.path.remove(str(BENCH))
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and Path(file).parent == BENCH:
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("bench_modules")
 
 
 VALUES = np.array([1.5, 2.0, 1e-05, 1.25, 1234567.125, 0.1 + 0.2, 42.0, 3.0, 0.0])
@@ -77,3 +63,37 @@ def test_bmac_way_merges_and_marks_ready(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.ready"))) == 1
     with pytest.raises(ValueError, match="gap"):
         way.update(*way.decode(kline_event("XUSDT", "1m", 600_000, 659_999, 0, VALUES, closed=True)))
+
+
+@pytest.mark.slow
+def test_small_run_agrees() -> None:
+    """Real processes, all questions. What is asserted is the agreement; the figures are nobody's business."""
+    import ingest
+    from report import Figures
+
+    small = ingest.Options(
+        symbols=12,
+        candles=40,
+        rate=40.0,
+        bursts=2,
+        paced=1,
+        late=2,
+        n_late=3,
+        tls=1,
+        frames=30_000,
+        sustained_rate=40.0,
+    )
+    figures = Figures("small", console=Console(quiet=True))
+    ingest.run(small, figures)
+    assert figures["compared_bars"] == 12 * 40
+    for name in ("burst_ms_p50", "bmac_ms_p50", "frame_us_p50", "named_wait_ms_p50", "burst_tls_ms_p50"):
+        assert figures[name] > 0
+    assert figures["sustained_backlog_frames"] >= 0
+
+
+def test_disagreement_is_an_error() -> None:
+    from live import Disagreement, agreement
+
+    agreement(True, "nothing")
+    with pytest.raises(Disagreement, match="the store differs"):
+        agreement(False, "the store differs")
