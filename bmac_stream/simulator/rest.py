@@ -191,6 +191,7 @@ class Rest:
                 "X-Content-Type-Options": "nosniff",
                 "Content-Security-Policy": "default-src 'self'",
                 "X-Content-Security-Policy": "default-src 'self'",
+                "X-Webkit-Csp": "default-src 'self'",
                 "Cache-Control": "no-cache, no-store, must-revalidate",
                 "Pragma": "no-cache",
                 "Expires": "0",
@@ -392,7 +393,7 @@ class Rest:
             instrument = self._instrument(asked)
             symbol, market = instrument.symbol, instrument.market
         last_ms = now if end is None else min(end, now)
-        span = limit * 8 * 3_600_000 if symbol else 3 * _DAY_MS
+        span = (limit + 1) * 8 * 3_600_000 if symbol else 3 * _DAY_MS
         found = self.exchange.market.funding(
             market, symbol, last_ms - span if start is None else start, last_ms
         )
