@@ -9,11 +9,13 @@
 `import bmac_stream` alone loads nothing heavy: Numba and Arrow come with the first name that needs them.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from bmac_stream import bar, errors
+from bmac_stream import bar
 
 if TYPE_CHECKING:
+    from bmac_stream import errors
     from bmac_stream.client import Bars, FormingBar, RunTime, Store, SymbolView, attach
 
 __all__ = ["Bars", "FormingBar", "RunTime", "Store", "SymbolView", "attach", "bar", "errors"]
@@ -24,11 +26,11 @@ _IN_CLIENT = ("Bars", "FormingBar", "RunTime", "Store", "SymbolView", "attach")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":  # its tree has shm's errors in it, and shm brings Numba
+        return importlib.import_module("bmac_stream.errors")
     if name not in _IN_CLIENT:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bmac_stream import client
-
-    value = globals()[name] = getattr(client, name)
+    value = globals()[name] = getattr(importlib.import_module("bmac_stream.client"), name)
     return value
 
 

@@ -1,9 +1,9 @@
 """The doctor: is this machine, and the way to the exchange, fit for a collector; and if not, what to do.
 
 `python -m bmac_stream doctor [cfg.json]`: with a config it checks what that config needs (its market, its
-proxy, its store's size, the embedded exchange); without, all of Binance's markets. Without a network it says so,
-within `timeout_s`. It writes nothing but one temporary file beside the snapshots, and costs the exchange less
-than 50 of request weight.
+proxy, its store's size, the embedded exchange); without, all of Binance's markets. Without a network it says
+so, within `timeout_s`. It writes nothing but one temporary file beside the snapshots, and costs the exchange
+less than 50 of request weight.
 """
 
 import asyncio
@@ -277,11 +277,6 @@ def _snapshots(config: Config | None) -> Iterator[Check]:
 # ---- the whole
 
 
-async def exchange_checks(config: Config | None, timeout_s: float) -> list[Check]:
-    """The way to the exchange, every step bounded by `timeout_s`. Never raises."""
-    return []
-
-
 def main(cfg: str | None, *, json: bool = False, timeout_s: float = 20.0) -> int:
     """Check everything and print it; 1 if anything fails, else 0."""
     found: list[Check] = []
@@ -298,6 +293,8 @@ def main(cfg: str | None, *, json: bool = False, timeout_s: float = 20.0) -> int
             found += [Check("config", "warn", warning) for warning in warnings]
     found += machine_checks(config)
     if not any(check.name == "config" and check.level == "fail" for check in found):
+        from bmac_stream.doctor_route import exchange_checks
+
         found += asyncio.run(exchange_checks(config, timeout_s))
     failed = [check for check in found if check.level == "fail"]
     if json:

@@ -7,19 +7,21 @@ retired USD-M path gives both and stays silent. Every step is bounded in time, a
 
 import asyncio
 import contextlib
+import json
 import socket
+import sys
 import threading
 import urllib.request
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from bmac_stream.binance.markets import MARKETS, TRADE_TYPES, Market, TradeType
 from bmac_stream.binance.protocol import ExchangeInfo, Kline
 from bmac_stream.binance.rest import RestClient
 from bmac_stream.binance.transport import Proxy, proxy_for
-from bmac_stream.binance.websocket import KlineStreams
+from bmac_stream.binance.websocket import KlineStreams, StreamEvent
 from bmac_stream.binance.weights import Governor
 from bmac_stream.clock import Clock
 from bmac_stream.config import Config, Hosts
@@ -261,6 +263,12 @@ async def _first_frame(way: Way, clock: Clock, info: ExchangeInfo | None, timeou
         if not first.done():
             first.set_result(kline)
 
+    failures: list[str] = []
+
+    def on_event(event: StreamEvent) -> None:
+        if event.kind in ("failed", "refused"):
+            failures[:] = [event.detail]
+
     began = loop.time()
     proxy = way.proxy_to(way.stream_urls[0])
     try:
@@ -272,29 +280,34 @@ async def _first_frame(way: Way, clock: Clock, info: ExchangeInfo | None, timeou
             on_kline,
             proxy=way.proxy,
             ca_file=way.ca_file,
-            first_frame_timeout_s=max(timeout_s / (len(way.stream_urls) + 1), 1.0),
+            groups=1,
+            first_frame_timeout_s=max(timeout_s / (len(way.stream_urls) + 1), 1.0) * way.rate,
+            open_timeout_s=min(timeout_s, 10.0),
+            on_event=on_event,
         )
         streams.set_symbols(_busy(way, info))
     except (ExchangeError, ValueError) as error:
         return Check(what, "fail", _text(error, timeout_s), _advice(error, proxy))
     running = asyncio.ensure_future(streams.run())
     try:
-        await asyncio.wait({first, running}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {first, running}
+        await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await running
     hosts = " or ".join(way.stream_urls)
+    why = f" ({failures[0]})" if failures else ""
     if first.done():
         kline = first.result()
         took = (loop.time() - began) * 1e3
         return Check(what, "ok", f"first kline frame ({kline.symbol}) after {took:.0f} ms")
-    if running.done() and not running.cancelled() and (error := running.exception()) is not None:
-        return Check(what, "fail", _text(error, timeout_s), _advice(error, proxy))
+    if running.done() and not running.cancelled() and (broken := running.exception()) is not None:
+        return Check(what, "fail", _text(broken, timeout_s), _advice(broken, proxy))
     return Check(
         what,
         "fail",
-        f"no kline frame from {hosts} within {timeout_s:g} s",
+        f"no kline frame from {hosts} within {timeout_s:g} s{why}",
         "If REST works: a firewall or proxy lets HTTPS pass but not WebSockets (allow `Upgrade`, or use a"
         " SOCKS5 proxy), or the stream's address is out of date: USD-M klines only come from wss://.../market.",
     )
@@ -322,7 +335,7 @@ async def _embedded(config: Config, timeout_s: float) -> list[Check]:
     try:
         async with _simulator(config, timeout_s) as ready:
             found.append(Check("embedded exchange", "ok", str(ready.get("source", ""))))
-            urls = ready[config.market.name]
+            urls = ready["markets"][config.market.name]
             stream = urls["stream"]
             way = Way(
                 market=config.market,

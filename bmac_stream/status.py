@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bmac_stream.client import Store, attach
-from bmac_stream.errors import ShmError, WriterDead, WriterStalled
+from bmac_stream.errors import ShmError, StoreRetired, WriterDead, WriterStalled
 from shm import Status
 
 __all__ = ["StoreStatus", "find_stores", "look", "look_at", "show"]
@@ -119,7 +119,7 @@ def _fill(status: StoreStatus, store: Store) -> None:
     status.phase = store.phase
     status.writer = _writer_state(store)
     status.silent_s = round(store.silence_s, 3)
-    status.pid = reader.pid
+    status.pid = reader.writer_pid
     status.generation = reader.generation
     status.epoch = reader.epoch
     status.capacity = store.spec.max_symbols
@@ -150,10 +150,10 @@ def _fill(status: StoreStatus, store: Store) -> None:
 
 
 def _writer_state(store: Store) -> str:
-    if store.reader.retired:
-        return "retired"
     try:
         store.check()
+    except StoreRetired:
+        return "retired"
     except WriterDead:
         return "closed" if store.phase == "closed" else "dead"
     except WriterStalled:
