@@ -12,6 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ __all__ = [
     "load_config",
     "mask_url",
     "secrets_of",
+    "stream_urls",
 ]
 
 MAX_FILE_BYTES: Final = 1 << 20
@@ -54,7 +56,8 @@ class Hosts(msgspec.Struct, frozen=True, kw_only=True):
 
     # base URL of REST, e.g. "http://127.0.0.1:8000"; required
     rest: str
-    # base URL of the streams, or several of which the first that speaks wins; required
+    # base URL of the streams, or several of which the first that speaks wins; without a path the market's
+    # own path is added (/market on USD-M); required
     stream: str | list[str]
     # exchange seconds per wall second; above 1 for a time-lapse replay
     rate: float = 1.0
@@ -240,6 +243,16 @@ def load_config(path: str | Path, strict: bool = False) -> tuple[Config, list[st
         raise ConfigError((reading.problems + reading.warnings)[:MAX_PROBLEMS])
     _check_later(config, reading)
     return _normal(config), reading.warnings
+
+
+def stream_urls(market: Market, urls: str | Sequence[str]) -> tuple[str, ...]:
+    """Candidates for the base of stream URLs. One without a path gets each path the market's own have."""
+    paths = list(dict.fromkeys(urlsplit(own).path for own in market.stream_urls))
+    found: list[str] = []
+    for url in [urls] if isinstance(urls, str) else urls:
+        bare = not urlsplit(url).path.strip("/")
+        found += [url.rstrip("/") + path for path in paths] if bare else [url.rstrip("/")]
+    return tuple(dict.fromkeys(found))
 
 
 def mask_url(url: str) -> str:
@@ -481,6 +494,14 @@ def _check_exchange(config: Config, reading: _Reading) -> None:
             reading.problem("exchange.source", "must have 1 to 200 letters")
     if config.embedded.data is not None and not config.path(config.embedded.data).is_dir():
         reading.problem("embedded.data", f"no such folder: {_short(config.embedded.data)}")
+    start = config.embedded.start
+    if isinstance(start, str):
+        try:
+            datetime.fromisoformat(start)
+        except ValueError:
+            reading.problem("embedded.start", f"must be ISO 8601 or int ms, found {_short(start)}")
+    elif start is not None and not 0 < start < 4_102_444_800_000:
+        reading.problem("embedded.start", f"must be ms between 1970 and 2100, found {start}")
 
 
 def _check_url(key: str, url: str, schemes: Sequence[str], reading: _Reading) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from bmac_stream import config as module
 from bmac_stream.bar import INTERVALS_MS
-from bmac_stream.binance.markets import TRADE_TYPES
-from bmac_stream.config import BMAC_KEYS, Config, Hosts, load_config, mask_url, secrets_of
+from bmac_stream.binance.markets import MARKETS, TRADE_TYPES
+from bmac_stream.config import BMAC_KEYS, Config, Hosts, load_config, mask_url, secrets_of, stream_urls
 from bmac_stream.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -270,6 +270,13 @@ def test_hosts_of_ones_own(tmp_path: Path) -> None:
     assert named.source == "mine"
 
 
+def test_a_stream_url_without_a_path_gets_the_markets_own() -> None:
+    assert stream_urls(MARKETS["usdm"], "ws://h:1/") == ("ws://h:1/market",)
+    assert stream_urls(MARKETS["coinm"], ["ws://h:1"]) == ("ws://h:1", "ws://h:1/market")
+    assert stream_urls(MARKETS["spot"], "ws://h:1") == ("ws://h:1",)
+    assert stream_urls(MARKETS["usdm"], ["ws://h/x/", "ws://h"]) == ("ws://h/x", "ws://h/market")
+
+
 def test_the_embedded_exchange_says_itself_what_it_is(tmp_path: Path) -> None:
     config = good(tmp_path, exchange="embedded", embedded={"rate": 30, "data": "."})
     assert (config.source, config.rate, config.path(".")) == (None, 30, tmp_path)
@@ -284,6 +291,8 @@ def test_the_embedded_exchange_says_itself_what_it_is(tmp_path: Path) -> None:
         ({"exchange": {"rest": "http://h", "stream": ["http://h"]}}, "exchange.stream"),
         ({"exchange": {"rest": "http://h", "stream": "ws://h", "rate": 0}}, "exchange.rate"),
         ({"embedded": {"data": "nowhere"}}, "embedded.data"),
+        ({"embedded": {"start": "tomorrow"}}, "embedded.start"),
+        ({"embedded": {"start": -1}}, "embedded.start"),
         ({"ca_file": "nowhere.pem"}, "ca_file"),
         ({"store": {"name": "../x"}}, "store.name"),
         ({"store": {"mode": "0666"}}, "store.mode"),

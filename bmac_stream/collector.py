@@ -1,0 +1,697 @@
+"""The collector: the one process that writes a store. Streams first, then history, then every bar's close.
+
+    python -m bmac_stream.collector CFG [--seconds S] [--bars N] [--strict]
+
+CFG is a config file or a folder holding config.json. Ends with status 0 on SIGTERM or SIGINT (a second one
+ends at once), after `--seconds` or `--bars`; 2: bad config; 3: another collector writes this store; 1: it
+could not begin for another reason. Once begun it never gives up: what fails is tried again, for ever.
+"""
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from shm import Spec, StoreReader, StoreWriter
+
+from . import recorder, snapshot
+from .backfill import UNKNOWN, Answer
+from .bar import COLUMNS, origin_ms
+from .binance.protocol import Kline
+from .binance.rest import RestClient
+from .binance.websocket import KlineStreams, StreamEvent
+from .binance.weights import Governor
+from .child import Child
+from .clock import Clock
+from .closing import Closer
+from .config import Config, Hosts, load_config, mask_url, secrets_of, stream_urls
+from .embedded import EmbeddedExchange
+from .errors import BmacError, ConfigError, ExchangeError, ShmError, WriterLocked
+from .fetcher import Fetcher
+from .grace import Grace
+from .progress import Progress
+from .quiet import Quiet
+from .timekeeper import Timekeeper
+from .universe import Universe, changes, choose
+from .writer import PENDING, BarWriter, Counts, Origin, State
+
+__all__ = ["COUNTERS", "Collector", "main", "spec_of"]
+
+log = logging.getLogger("bmac_stream.collector")
+
+HEARTBEAT_S: Final = 0.25
+GIVE_UP_HISTORY_S: Final = 60.0
+"""Without any page for so long (a ban, no network), live bars go on without the rest of the history."""
+FIRST_TRIES_S: Final = 10.0
+"""A restarted collector whose REST does not answer for so long goes on with the symbols its store holds."""
+END_S: Final = 8.0
+"""What a clean end may take; then processes are killed."""
+CONFIRM_S: Final = 1.0
+"""A delisting is believed when a second exchangeInfo, this much later, says so too."""
+
+_COUNTED: Final = tuple(Counts.__slots__)
+_GAUGES: Final = (
+    "ws_frames", "bad_frames", "bad_bodies", "reconnects", "rollovers", "stalls", "rest_requests",
+    "rest_weight", "rest_errors", "repair_requests", "clock_jumps", "listings", "delistings", "snapshots",
+    "store_full", "bugs",
+)  # fmt: skip
+_NOW: Final = ("weight_used_1m", "last_complete_ms", "grace_ms", "loop_lag_ms")
+COUNTERS: Final = (*_COUNTED, *_GAUGES, *_NOW)
+"""Names of the store's counters: what happened (writer.Counts and the edges), and how it is now
+(weight_used_1m; last_complete_ms, grace_ms: exchange ms; loop_lag_ms: wall ms)."""
+
+_T = TypeVar("_T")
+
+
+def spec_of(config: Config, source: str) -> Spec:
+    """The store that a config asks for."""
+    meta = {
+        "trade_type": config.trade_type,
+        "market": config.market.name,
+        "interval": config.interval,
+    }
+    return Spec(
+        columns=COLUMNS,
+        window=config.num_candles,
+        slack=config.store.slack,
+        max_symbols=config.max_symbols,
+        interval_ms=config.interval_ms,
+        origin_ms=origin_ms(config.interval),
+        source=source,
+        meta=json.dumps(meta),
+        counters=COUNTERS,
+    )
+
+
+class Collector:
+    """One run of the collector.
+
+    seconds  end by itself after so many wall seconds; 0: not
+    bars     end by itself after so many completed run_times; 0: not
+    """
+
+    def __init__(self, config: Config, *, seconds: float = 0.0, bars: int = 0) -> None:
+        self.config = config
+        self.seconds, self.bars = seconds, bars
+        self.stopping = asyncio.Event()
+        self.embedded: EmbeddedExchange | None = None
+        self.recorder: Child | None = None
+        self.symbols: dict[str, int] = {}  # wanted now -> listed at, ms
+        self._refused: set[str] = set()  # no room in the store
+        self._unresolved: set[str] = set()  # history is being read
+        self._empty: set[str] = set()  # resolved, but the exchange had no bar yet
+        self._lost: set[int] = set()  # groups of streams that are to speak again
+        self._told: dict[str, int] = {}  # gauges as last written
+        self._n = dict.fromkeys(_GAUGES, 0)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._quiet = Quiet(log)
+        self._heard_ms = 0
+
+    # ----------------------------------------------------------------------------------------- the whole
+
+    async def run(self) -> int:
+        """Collect until told to stop; the exit status."""
+        config = self.config
+        stop = asyncio.create_task(self.stopping.wait())
+        try:
+            finding = asyncio.create_task(self._find_exchange())
+            await asyncio.wait({finding, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not finding.done():
+                finding.cancel()
+                await self._end_children()
+                return 0
+            rest_url, urls, source = finding.result()
+            store = self._open_store(source)
+        except (ShmError, BmacError, OSError) as error:
+            await self._end_children()
+            print(f"collector: {type(error).__name__}: {error}", file=sys.stderr)
+            return 3 if isinstance(error, WriterLocked) else 1
+        try:
+            self._build(store, rest_url, urls)
+            self._spawn("heartbeat", self._beat)
+            log.info(
+                "collector of %s %s from %s, %d bars, store %s (%s)",
+                config.trade_type, config.interval, source, config.num_candles, store.path,
+                "new" if store.created else f"taken up, bars up to {self._text(store.complete_g)}",
+            )  # fmt: skip
+            if self.seconds:
+                self._spawn("seconds", self._stop_later)
+            work = asyncio.create_task(self._work())
+            done, _ = await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            status = work.result() if work in done else 0
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            return status
+        finally:
+            stop.cancel()
+            await self._end(store)
+
+    async def _work(self) -> int:
+        """From the first request to the last; returns only when there is nothing to collect."""
+        await self._patiently("clock", self.keeper.sync)
+        universe = await self._patiently("exchangeInfo", self._ask_universe)
+        if universe is not None:
+            for problem in universe.problems:
+                log.error("keep_symbols: %s", problem)
+            if not universe.symbols:
+                log.error("no symbol of %s to collect", self.config.trade_type)
+                print("collector: there is no symbol to collect (see keep_symbols above)", file=sys.stderr)
+                return 2
+        resumed = self.writer.resume()
+        if universe is None:
+            universe = Universe(dict.fromkeys(resumed, 0), [])
+            log.warning("REST does not answer: going on with the %d symbols of the store", len(resumed))
+        self._spawn("streams", self.streams.run)
+        self._spawn("clock", self.keeper.run)
+        self._spawn("requests", self.fetcher.run)
+        self._spawn("closing", self.closer.run)
+        self.store.set_phase("history")
+        self.symbols = dict.fromkeys(resumed, 0)
+        await self._load_snapshot(universe)
+        await self._apply(universe, first=True)
+        self._start_recorder()
+        self._spawn("universe", self._watch_universe)
+        await self._read_history()
+        self.writer.go_live()
+        self.store.set_phase("live")
+        log.info("live: %d symbols", sum(s.state is State.ACTIVE for s in self.writer.series.values()))
+        await self._count_bars()
+        return 0
+
+    # ------------------------------------------------------------------------------------------ beginning
+
+    async def _find_exchange(self) -> tuple[str | None, tuple[str, ...], str]:
+        """(REST host, stream URLs, source) of the exchange; the embedded one is started."""
+        config = self.config
+        if isinstance(config.exchange, Hosts):
+            assert config.source is not None
+            return config.exchange.rest, stream_urls(config.market, config.exchange.stream), config.source
+        if config.exchange == "binance":
+            return None, config.market.stream_urls, "binance"
+        self.embedded = EmbeddedExchange(config, _end_of_store(config))
+        ready = await self.embedded.start()
+        log.warning(
+            "embedded exchange, not real data: %s at %g times real time", ready.source, config.embedded.rate
+        )
+        return ready.rest, stream_urls(config.market, ready.stream), ready.source
+
+    def _open_store(self, source: str) -> StoreWriter:
+        config = self.config
+        return StoreWriter.open(
+            config.store_name,
+            spec_of(config, source),
+            directory=config.store.directory,
+            mode=int(config.store.mode, 8),
+            group=config.store.group,
+        )
+
+    def _build(self, store: StoreWriter, rest_url: str | None, urls: tuple[str, ...]) -> None:
+        """Everything that works on the store, wired together."""
+        config = self.config
+        self.store = store
+        self.clock = clock = Clock(config.rate)
+        self.grace = Grace(config.candle_close_timeout_sec * 1e3, config.rate)
+        self.writer = BarWriter(
+            store,
+            config.interval,
+            config.num_candles,
+            clock,
+            self.grace,
+            on_early=lambda: self.keeper.doubt(),
+        )
+        self.governor = Governor(
+            config.market.weight_limit,
+            config.weight_share,
+            clock,
+            state_file=self._state_file(rest_url),
+            name=rest_url or config.market.weight_pool,
+        )
+        proxy = None if self.embedded is not None else config.proxy
+        ca_file = None if config.ca_file is None else config.path(config.ca_file)
+        self.rest = RestClient(
+            config.market,
+            rest_url,
+            clock,
+            self.governor,
+            timeout_s=config.http_timeout_sec,
+            proxy=proxy,
+            ca_file=ca_file,
+            max_connections=config.num_rest_fetchers + 2,
+        )
+        self.keeper = Timekeeper(self.rest, clock, config.clock_sync_every_sec)
+        self.fetcher = Fetcher(
+            self.rest,
+            self.writer,
+            config.interval,
+            clock,
+            self.grace,
+            n_workers=config.num_rest_fetchers,
+            on_resolved=self._on_resolved,
+            on_refused=self._on_refused,
+        )
+        self.streams = KlineStreams(
+            config.market,
+            urls,
+            config.interval,
+            clock,
+            self._on_kline,
+            proxy=proxy,
+            ca_file=ca_file,
+            groups=config.num_socket_listeners,
+            first_frame_timeout_s=config.first_frame_timeout_sec,
+            silence_timeout_s=config.silence_timeout_sec,
+            on_event=self._on_stream,
+        )
+        self.closer = Closer(
+            self.writer, self.fetcher, clock, self.grace, resubscribe=self.streams.resubscribe
+        )
+
+    def _state_file(self, rest_url: str | None) -> Any:
+        """Where a ban survives a restart. The embedded exchange's end with it."""
+        if self.embedded is not None:
+            return None
+        folder = self.config.path(self.config.snapshot.directory)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            log.error("%s: %s: a ban will not survive a restart", folder, error.strerror)
+            return None
+        return folder / f"weight-{self.config.market.weight_pool}.json"
+
+    async def _load_snapshot(self, universe: Universe) -> None:
+        """Bars of the newest usable snapshot, for symbols that the store does not hold yet."""
+        config = self.config
+        wanted = [symbol for symbol in universe.symbols if symbol not in self.writer.series]
+        if not config.snapshot.enabled or not wanted or not self.clock.synced:
+            return
+        directory = config.path(config.snapshot.directory)
+        started = time.monotonic()
+        try:
+            found, problems = await asyncio.to_thread(
+                snapshot.load_latest,
+                directory,
+                config.store_name,
+                self.store.spec,
+                now_ms=self.clock.now_ms(),
+            )
+        except Exception:  # whatever a file holds, REST has the bars
+            self._bug("snapshot")
+            return
+        for problem in problems:
+            log.error("snapshot not used: %s", problem)
+        if found is None:
+            return
+        now_g = self.writer.now_g()
+        oldest, n_symbols = now_g - config.num_candles, 0
+        for symbol in wanted:
+            if symbol not in found:
+                continue
+            rows = found[symbol]
+            start = max(0, oldest - rows.g0)
+            if start >= len(rows.status):
+                continue
+            status = np.where(rows.status == PENDING, UNKNOWN, rows.status)[start:].astype(np.uint8)
+            self.writer.expect(symbol)
+            try:
+                values = np.ascontiguousarray(rows.values[:, start:].T)
+                self.writer.answer(symbol, Answer(rows.g0 + start, values, status), 0.0, Origin.SNAPSHOT)
+            except ShmError as error:
+                self._quiet.error("snapshot", "snapshot of %s: %s", symbol, error)
+                continue
+            n_symbols += 1
+        log.info("snapshot %s: %d symbols in %.2f s", found.path.name, n_symbols, time.monotonic() - started)
+
+    async def _read_history(self) -> None:
+        """Wait until every symbol has its history, or until REST has been silent for long."""
+        self.fetcher.progress_at = time.monotonic()
+        with Progress(len(self._unresolved), self.config.market.weight_limit) as progress:
+            while self._unresolved:
+                progress.show(len(self._unresolved), self.governor.used, self.fetcher.requests)
+                await asyncio.sleep(0.05 if len(self._unresolved) < 20 else 0.2)
+                if time.monotonic() - self.fetcher.progress_at > GIVE_UP_HISTORY_S:
+                    if self.governor.blocked_s == 0 and self.governor.used > 0.5 * self.governor.capacity:
+                        continue  # only waiting for the next minute's weight
+                    log.error("no history for %.0f s: live without the rest of it", GIVE_UP_HISTORY_S)
+                    return
+
+    # --------------------------------------------------------------------------------------------- symbols
+
+    async def _ask_universe(self) -> Universe:
+        info = await self.rest.exchange_info()
+        for entry in info.rejected[:5]:
+            self._quiet.warning("rejected", "exchangeInfo: an entry cannot be used: %s", entry)
+        return choose(info.symbols, self.config.trade, self.config.keep_symbols)
+
+    async def _apply(self, universe: Universe, first: bool = False) -> None:
+        """Collect exactly these symbols: subscribe, read history, close the slots of those that are gone.
+
+        first  at the start: read what the store's own symbols lack, too
+        """
+        wanted = {name: at for name, at in universe.symbols.items() if name not in self._refused}
+        change = changes(list(self.symbols), list(wanted))
+        if change.removed:
+            await asyncio.sleep(CONFIRM_S)
+            try:
+                again = await self._ask_universe()
+            except ExchangeError as error:
+                log.warning("exchangeInfo: %s: delistings wait", error)
+                change = change._replace(removed=[])
+            else:
+                gone = [name for name in change.removed if name not in again.symbols]
+                change = change._replace(removed=gone)
+        for name in change.removed:
+            self.symbols.pop(name, None)
+            self._unresolved.discard(name)
+            self._empty.discard(name)
+            self.fetcher.forget(name)
+            if name in self.writer.series:
+                self.writer.remove(name)
+            self._n["delistings"] += 1
+        for name in change.added:
+            self.symbols[name] = wanted[name]
+            self.writer.expect(name)
+            self._n["listings"] += not first
+        if change.removed:
+            log.warning("no longer traded: %s", " ".join(change.removed[:20]))
+        if change.added and not first:
+            log.warning("newly traded: %s", " ".join(change.added[:20]))
+        self.streams.set_symbols(self.symbols)
+        for name in list(self.symbols) if first else change.added:
+            self._unresolved.add(name)
+            self.fetcher.load(name, self.symbols[name])
+
+    async def _watch_universe(self) -> None:
+        """Listings and delistings."""
+        pause_s = max(self.clock.wall_s(self.config.exchange_info_every_sec * 1e3), 1.0)
+        while True:
+            await asyncio.sleep(pause_s * random.uniform(0.9, 1.0))
+            try:
+                await self._apply(await self._ask_universe())
+            except ExchangeError as error:
+                self._quiet.warning("universe", "exchangeInfo: %s: %s", type(error).__name__, error)
+
+    def _on_resolved(self, symbol: str) -> None:
+        self._unresolved.discard(symbol)
+        series = self.writer.series.get(symbol)
+        if series is not None and series.state is State.EXPECTED and symbol not in self._refused:
+            self._empty.add(symbol)
+
+    def _on_refused(self, symbol: str) -> None:
+        self._refused.add(symbol)
+        self._n["store_full"] += 1
+        self.symbols.pop(symbol, None)
+        self.writer.series.pop(symbol, None)
+        self.streams.set_symbols(self.symbols)
+
+    # ---------------------------------------------------------------------------------------------- events
+
+    def _on_kline(self, kline: Kline) -> None:
+        try:
+            self.writer.frame(kline)
+        except Exception:  # a bug must not end the streams
+            self._bug("frame")
+        self._heard_ms = kline.event_time
+
+    def _on_stream(self, event: StreamEvent) -> None:
+        if event.kind == "lost":
+            self._lost.add(event.group)
+            log.warning("stream %d lost (%d symbols): %s", event.group, len(event.symbols), event.detail)
+        elif event.kind in ("failed", "refused"):
+            self._quiet.warning(
+                f"{event.kind} {event.group}", "stream %d %s: %s", event.group, event.kind, event.detail
+            )
+        elif event.kind == "speaking" and event.group in self._lost:
+            self._lost.discard(event.group)
+            dark_s = (self.clock.now_ms() - (event.dark_since_ms or self.clock.now_ms())) / 1e3
+            log.warning("stream %d speaks again after %.1f s", event.group, dark_s)
+        else:
+            log.debug("stream %d %s: %s", event.group, event.kind, event.detail)
+
+    def _bug(self, where: str) -> None:
+        self._n["bugs"] += 1
+        self._quiet.error(f"bug {where}", "unexpected error in %s\n%s", where, _traceback())
+
+    # ------------------------------------------------------------------------------------------- life
+
+    async def _beat(self) -> None:
+        """The heartbeat, from the loop itself: when that stands still, readers shall see it."""
+        due = time.monotonic()
+        while True:
+            lag_s = time.monotonic() - due
+            self.store.heartbeat()
+            self._write_counters(lag_s)
+            for name in [name for name in self._empty if self.writer.series[name].waiting]:
+                self._empty.discard(name)  # its first bar closed
+                self.fetcher.load(name)
+            if self._heard_ms:
+                self.keeper.heard(self._heard_ms)
+                self._heard_ms = 0
+            due = time.monotonic() + HEARTBEAT_S
+            await asyncio.sleep(HEARTBEAT_S)
+
+    def _write_counters(self, lag_s: float) -> None:
+        store = self.store
+        for name, n in self.writer.counts.take().items():
+            store.add(name, n)
+        streams, rest = self.streams.stats, self.rest.stats
+        bad_bodies = sum(n for kind, n in rest.errors.items() if kind not in ("network", "api")
+                         and not kind.startswith("http_"))  # fmt: skip
+        self._n.update(
+            ws_frames=streams.frames,
+            bad_frames=sum(streams.bad_frames.values()),
+            bad_bodies=bad_bodies + sum(rest.bad_rows.values()),
+            reconnects=streams.reconnects,
+            rollovers=streams.rollovers,
+            stalls=streams.stalls,
+            rest_requests=rest.requests,
+            rest_weight=rest.weight,
+            rest_errors=sum(rest.errors.values()),
+            repair_requests=self.fetcher.repairs,
+            clock_jumps=self.keeper.jumps,
+        )
+        for name, n in self._n.items():
+            if n != self._told.get(name, 0):
+                store.add(name, n - self._told.get(name, 0))
+                self._told[name] = n
+        store.set("weight_used_1m", self.governor.used_by_all)
+        store.set("last_complete_ms", round(self.closer.last_complete_ms))
+        store.set("grace_ms", round(self.grace.grace_ms))
+        store.set("loop_lag_ms", round(lag_s * 1e3))
+
+    async def _patiently(self, what: str, call: Callable[[], Awaitable[_T]]) -> _T | None:
+        """`call` until it succeeds. None if REST stays silent and the store can go on without."""
+        pause_s, since = 0.25, time.monotonic()
+        while True:
+            try:
+                if self.store.symbols and (
+                    self.governor.blocked_s > FIRST_TRIES_S or time.monotonic() - since > FIRST_TRIES_S
+                ):
+                    return None
+                return await call()
+            except ExchangeError as error:
+                self._quiet.warning(what, "%s: %s: %s", what, type(error).__name__, error)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(2 * pause_s, 30.0)
+
+    def _spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """A task that is started again, after a pause, if a bug ends it."""
+
+        async def supervise() -> None:
+            pause_s = 0.2
+            while True:
+                try:
+                    await work()
+                    return
+                except Exception:
+                    self._bug(name)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, 30.0)
+
+        task = asyncio.create_task(supervise(), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _stop_later(self) -> None:
+        await asyncio.sleep(self.seconds)
+        self.stopping.set()
+
+    async def _count_bars(self) -> None:
+        while not self.bars or self.closer.n_completed < self.bars:
+            await self.closer.completed.wait()
+            await asyncio.sleep(0.001)
+        self.stopping.set()
+
+    # --------------------------------------------------------------------------------------- children
+
+    def _start_recorder(self) -> None:
+        config = self.config
+        if not config.snapshot.enabled:
+            return
+        command = recorder.command(
+            config.store_name,
+            config.path(config.snapshot.directory),
+            directory=config.store.directory,
+            every_bars=config.snapshot.every_bars,
+            min_interval_s=config.snapshot.min_interval_sec,
+        )
+        self.recorder = Child("the recorder", command)
+        self._spawn("recorder", self._keep_recorder)
+        if self.embedded is not None:
+            self._spawn("embedded", lambda: self.embedded.keep(self.clock.now_ms))  # type: ignore[union-attr]
+
+    async def _keep_recorder(self) -> None:
+        """Start the recorder, note what it writes, start it again when it ends."""
+        child, pause_s = self.recorder, 1.0
+        assert child is not None
+        while True:
+            started = time.monotonic()
+            try:
+                await child.start()
+                while (line := await child.line()) is not None:
+                    self._n["snapshots"] += 1
+                    log.info("%s", line[:500])
+                log.error("the recorder ended with status %d: started again", await child.wait())
+            except OSError as error:
+                log.error("the recorder cannot be started: %s", error)
+            pause_s = 1.0 if time.monotonic() - started > 60 else min(2 * pause_s, 60.0)
+            await asyncio.sleep(pause_s)
+
+    async def _end_children(self) -> None:
+        if self.embedded is not None:
+            await self.embedded.stop()
+
+    async def _end(self, store: StoreWriter) -> None:
+        """The clean end: last snapshot, sockets closed, store closed."""
+        started = time.monotonic()
+        beat = [task for task in self._tasks if task.get_name() == "heartbeat"]
+        with contextlib.suppress(ShmError):
+            store.set_phase("stopping")
+        others = [task for task in self._tasks if task not in beat]
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others or beat, timeout=2.0 if others else 0.0)
+        if self.recorder is not None and self.recorder.alive:
+            status = await self.recorder.stop(END_S - (time.monotonic() - started))
+            if status != 0:
+                log.error("the recorder ended with status %s, without a last snapshot", status)
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(1.0):
+                await self.rest.close()
+        for task in beat:
+            task.cancel()
+        with contextlib.suppress(ShmError):
+            self._write_counters(0.0)
+        store.close()
+        await self._end_children()
+        log.info("ended after %.1f s", time.monotonic() - started)
+
+    def kill_children(self) -> None:
+        """For the second signal: nothing is left behind."""
+        if self.recorder is not None:
+            self.recorder.kill()
+        if self.embedded is not None:
+            self.embedded.kill()
+
+    def _text(self, g: int) -> str:
+        if g < 0:
+            return "none"
+        at = origin_ms(self.config.interval) + (g + 1) * self.config.interval_ms
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at / 1e3))
+
+
+def _end_of_store(config: Config) -> int | None:
+    """Exchange time of the newest complete bar that the embedded exchange's store holds; None: nothing."""
+    try:
+        with StoreReader.attach(config.store_name, directory=config.store.directory) as reader:
+            if not reader.spec.source.startswith("embedded:") or reader.complete_g < 0:
+                return None
+            return reader.spec.origin_ms + (reader.complete_g + 1) * reader.spec.interval_ms
+    except ShmError:
+        return None
+
+
+def _traceback() -> str:
+    import traceback
+
+    return traceback.format_exc(limit=8)
+
+
+class _Redact(logging.Filter):
+    """Hides the config's secrets in whatever is logged."""
+
+    def __init__(self, secrets: list[str]) -> None:
+        super().__init__()
+        self._secrets = secrets
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        record.msg, record.args = text, None
+        return True
+
+
+def _set_up_log(config: Config) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(_Redact(secrets_of(config)))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(os.environ.get("BMAC_LOG", "INFO").upper())
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+async def _run(collector: Collector) -> int:
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        if collector.stopping.is_set():
+            collector.kill_children()
+            os._exit(128 + number)
+        log.info("%s: ending", signal.Signals(number).name)
+        collector.stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return await collector.run()
+
+
+def main(cfg: str, seconds: float = 0.0, bars: int = 0, strict: bool = False) -> None:
+    """Collect the bars that the config at CFG asks for.
+
+    cfg      a config file, or a folder holding config.json
+    seconds  end by itself after so many seconds; 0: not
+    bars     end by itself after so many bars; 0: not
+    strict   unknown keys in the config are errors
+    """
+    try:
+        config, warnings = load_config(str(cfg), strict)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        raise SystemExit(2) from None
+    _set_up_log(config)
+    for warning in warnings:
+        log.warning("%s", warning)
+    if config.proxy:
+        log.info("proxy %s", config.proxy if config.proxy == "env" else mask_url(config.proxy))
+    gc.freeze()
+    status = asyncio.run(_run(Collector(config, seconds=seconds, bars=bars)))
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    import fire
+
+    fire.Fire(main)

@@ -1,0 +1,98 @@
+"""Keeps the clock at the exchange's time: /time now and then, a jump told and weighed before it is believed.
+
+Frames carry the exchange's time too. When /time suddenly says something that the frames contradict, the
+frames are believed: bars go by them.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from typing import Final
+
+from .binance.rest import RestClient
+from .clock import Clock
+from .errors import ExchangeError
+from .quiet import Quiet
+
+__all__ = ["Timekeeper"]
+
+log = logging.getLogger("bmac_stream.clock")
+
+JUMP_MS: Final = 1_000.0
+"""A sync that moves the clock by more than this is a jump, and told."""
+LEAST_PAUSE_S: Final = 5.0
+"""Between two syncs, wall seconds, however fast the exchange's time runs."""
+FRAME_AGE_S: Final = 10.0
+"""How long what a frame said of the time is remembered, wall seconds."""
+
+
+class Timekeeper:
+    """Syncs `clock` by `rest` every `every_s` exchange seconds.
+
+    jumps  how often the clock was moved by more than JUMP_MS (scaled by the rate), or refused to be
+    """
+
+    def __init__(self, rest: RestClient, clock: Clock, every_s: float) -> None:
+        self.jumps = 0
+        self._rest = rest
+        self._clock = clock
+        self._pause_s = max(clock.wall_s(every_s * 1e3), LEAST_PAUSE_S)
+        self._jump_ms = JUMP_MS * max(1.0, clock.rate / 10)
+        self._frame_ms = math.nan
+        self._frame_mono = -math.inf
+        self._soon = asyncio.Event()
+        self._quiet = Quiet(log)
+
+    def heard(self, event_ms: float) -> None:
+        """A frame just came that the exchange sent at `event_ms`. Before the first sync it sets the clock."""
+        self._frame_ms, self._frame_mono = event_ms, time.monotonic()
+        if not self._clock.synced and self._clock.rate != 1.0:
+            # a replay: this machine's own clock knows nothing of its time
+            self._clock.sync(event_ms, self._frame_mono, self._frame_mono)
+            self._clock.synced = False
+            self._clock.uncertainty_ms = 10_000.0
+
+    def doubt(self) -> None:
+        """Something does not fit: sync soon."""
+        self._soon.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._soon.clear()
+            try:
+                async with asyncio.timeout(self._pause_s):
+                    await self._soon.wait()
+                await asyncio.sleep(0.5)  # doubts come in crowds
+            except TimeoutError:
+                pass
+            try:
+                await self.sync()
+            except ExchangeError as error:
+                self._quiet.warning("sync", "/time: %s: %s", type(error).__name__, error)
+
+    async def sync(self) -> float:
+        """Set the clock by the quickest of three answers, unless that would be a jump which the frames
+        contradict; returns by how much it moved, ms. Raises what the REST client raises."""
+        clock = self._clock
+        first, uncertainty_ms = not clock.synced, clock.uncertainty_ms
+        moved = await self._rest.sync_clock(3)
+        now = time.monotonic()  # nothing else has run since the clock was set
+        if first or abs(moved) <= self._jump_ms + clock.uncertainty_ms:
+            return moved
+        self.jumps += 1
+        if now - self._frame_mono < FRAME_AGE_S:
+            by_frames = self._frame_ms + (now - self._frame_mono) * 1e3 * clock.rate
+            after, before = clock.now_ms(), clock.now_ms() - moved
+            if abs(before - by_frames) + self._jump_ms < abs(after - by_frames):
+                clock.sync(before, now, now)
+                clock.uncertainty_ms = uncertainty_ms
+                self._quiet.error(
+                    "refused",
+                    "clock: /time is %+.0f ms off, but frames go on as before: it is not believed",
+                    moved,
+                )
+                return 0.0
+        log.error("clock: jumped by %+.0f ms; the exchange's time is followed", moved)
+        return moved
