@@ -11,7 +11,7 @@ One thread may use a market at a time.
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -34,45 +34,80 @@ Block = tuple[F64, I64]
 """Base bars of one day: values float64[n, 9] (NaN open: no such bar), first trade id int64[n]."""
 
 
+class _Sum(NamedTuple):
+    """Bars being added up, one per row. Sums are whole units in int64: exact in any order and size.
+
+    price  float64[m, 4]: open, high, low, close; NaN: nothing yet
+    total  int64[m, 5]: volume, quote volume, trades, taker volume, taker quote volume
+    first  int64[m]: first trade id
+    """
+
+    price: F64
+    total: I64
+    first: I64
+
+
 @njit(cache=True, nogil=True)
-def _add(to: F64, to_first: I64, i: int, row: F64, first: int, vs: float, qs: float) -> None:
-    """Adds one bar to bar i of `to`. A bar without trades gives its price only while none had any."""
+def _add(price: F64, total: I64, first: I64, i: int, row: F64, row_first: int, vs: float, qs: float) -> None:
+    """Adds one bar to bar i. A bar without trades gives its price only while none had any."""
     if np.isnan(row[0]):
         return
-    if np.isnan(to[i, 0]) or (to[i, 6] == 0.0 and row[6] > 0.0):
-        for j in range(9):
-            to[i, j] = row[j]
-        to_first[i] = first
+    n = int(row[6])
+    if np.isnan(price[i, 0]) or (total[i, 2] == 0 and n > 0):
+        for j in range(4):
+            price[i, j] = row[j]
+        first[i] = row_first
+    if n == 0:
         return
-    if row[6] == 0.0:
-        return
-    to[i, 1] = max(to[i, 1], row[1])
-    to[i, 2] = min(to[i, 2], row[2])
-    to[i, 3] = row[3]
-    # in whole units, so that the order of adding never matters
-    to[i, 4] = (np.rint(to[i, 4] * vs) + np.rint(row[4] * vs)) / vs
-    to[i, 5] = (np.rint(to[i, 5] * qs) + np.rint(row[5] * qs)) / qs
-    to[i, 6] += row[6]
-    to[i, 7] = (np.rint(to[i, 7] * vs) + np.rint(row[7] * vs)) / vs
-    to[i, 8] = (np.rint(to[i, 8] * qs) + np.rint(row[8] * qs)) / qs
+    price[i, 1] = max(price[i, 1], row[1])
+    price[i, 2] = min(price[i, 2], row[2])
+    price[i, 3] = row[3]
+    total[i, 0] += int(np.rint(row[4] * vs))
+    total[i, 1] += int(np.rint(row[5] * qs))
+    total[i, 2] += n
+    total[i, 3] += int(np.rint(row[7] * vs))
+    total[i, 4] += int(np.rint(row[8] * qs))
 
 
 @njit(cache=True, nogil=True)
-def _group(values: F64, first: I64, group: I64, n: int, vs: float, qs: float) -> tuple[F64, I64]:
-    """Bars of one instrument added up by group number; groups without a bar stay NaN."""
-    out, out_first = np.full((n, 9), np.nan), np.full(n, -1, np.int64)
+def _group(
+    values: F64, ids: I64, group: I64, vs: float, qs: float, price: F64, total: I64, first: I64
+) -> None:
     for i in range(len(values)):
-        _add(out, out_first, group[i], values[i], first[i], vs, qs)
-    return out, out_first
+        _add(price, total, first, group[i], values[i], ids[i], vs, qs)
 
 
 @njit(cache=True, nogil=True)
-def _join(a: F64, a_first: I64, b: F64, b_first: I64, vs: F64, qs: F64) -> tuple[F64, I64]:
-    """Bar b[s] added to bar a[s] for every instrument s; a NaN bar is nothing."""
-    out, out_first = a.copy(), a_first.copy()
-    for s in range(len(a)):
-        _add(out, out_first, s, b[s], b_first[s], vs[s], qs[s])
-    return out, out_first
+def _join(price: F64, total: I64, first: I64, values: F64, ids: I64, vs: F64, qs: F64) -> None:
+    for i in range(len(values)):
+        _add(price, total, first, i, values[i], ids[i], vs[i], qs[i])
+
+
+def _nothing(n: int) -> _Sum:
+    return _Sum(np.full((n, 4), np.nan), np.zeros((n, 5), np.int64), np.full(n, -1, np.int64))
+
+
+def _grouped(values: F64, ids: I64, group: I64, n: int, vs: float, qs: float) -> tuple[F64, I64]:
+    """n bars of one instrument, added up by group number; groups without a bar are NaN."""
+    out = _nothing(n)
+    _group(values, ids, group, vs, qs, *out)
+    return _bars(out, np.full(n, vs), np.full(n, qs)), out.first
+
+
+def _joined(a: _Sum, values: F64, ids: I64, vs: F64, qs: F64) -> _Sum:
+    """Bar values[s] added to a[s] for every instrument s; a NaN bar is nothing."""
+    out = _Sum(a.price.copy(), a.total.copy(), a.first.copy())
+    _join(*out, values, ids, vs, qs)
+    return out
+
+
+def _bars(a: _Sum, vs: F64, qs: F64) -> F64:
+    """float64[m, 9]; NaN where nothing was added."""
+    values = np.empty((len(a.price), 9))
+    values[:, :4] = a.price
+    values[:, 4:] = a.total / np.stack([vs, qs, np.ones(len(vs)), vs, qs], axis=1)
+    values[np.isnan(a.price[:, 0])] = np.nan
+    return values
 
 
 @njit(cache=True, nogil=True)
@@ -90,8 +125,7 @@ class _Live:
     index: I64
     base_ms: int  # open time of the base bar
     bar_ms: int  # open time of the bar it is in
-    before: F64  # the bar up to this base bar, NaN: nothing yet
-    before_first: I64
+    before: _Sum  # the bar up to this base bar
     previous: F64  # the whole bar before; only where the base bar opens a bar
     previous_first: I64
     base: F64  # the base bar, final values
@@ -135,7 +169,7 @@ class BarMarket:
         self._blocks: OrderedDict[tuple[str, int, int], Block] = OrderedDict()
         self._hours: OrderedDict[tuple[str, int, int], Block] = OrderedDict()
         self._lives: dict[tuple[str, str], list[_Live]] = {}
-        self._days: dict[str, tuple[int, I64, F64, I64]] = {}
+        self._days: dict[str, tuple[int, I64, _Sum]] = {}
 
     # -- what the subclass gives ------------------------------------------------------------------
 
@@ -287,7 +321,7 @@ class BarMarket:
         times, values, first = (np.concatenate(x) for x in zip(*parts, strict=True))
         n = (b - a) // step + 1
         _, vs, qs, _ = self._scales[market][position]
-        bars, bars_first = _group(values, first, (times - a) // step, n, vs, qs)
+        bars, bars_first = _grouped(values, first, (times - a) // step, n, vs, qs)
         here = ~np.isnan(bars[:, 0])
         return _rows(a + np.flatnonzero(here) * step, bars[here], bars_first[here])
 
@@ -332,7 +366,7 @@ class BarMarket:
             values, first = self._block(market, position, day)
             _, vs, qs, _ = self._scales[market][position]
             per_hour = _HOUR_MS // self._base_ms
-            block = _group(values, first, np.arange(self._per_day) // per_hour, 24, vs, qs)
+            block = _grouped(values, first, np.arange(self._per_day) // per_hour, 24, vs, qs)
             self._hours[key] = block
             if len(self._hours) > _N_HOURS:
                 self._hours.popitem(last=False)
@@ -485,10 +519,9 @@ class BarMarket:
             if until == now_ms:
                 row, row_first = self._values(market, index, units), live.base_first
         if live is not None and grown.any():
-            scales = self._scales[market][index]
-            values, first = _join(
-                live.before, live.before_first, row, row_first, scales[:, 1].copy(), scales[:, 2].copy()
-            )
+            vs, qs = self._units(market, index)
+            total = _joined(live.before, row, row_first, vs, qs)
+            values, first = _bars(total, vs, qs), total.first
             opens = np.full(int(grown.sum()), live.bar_ms)
             still = np.zeros(len(opens), np.bool_)
             parts.append((index[grown], last[grown], opens, still, values[grown], first[grown]))
@@ -508,29 +541,31 @@ class BarMarket:
             if live.base_ms == open_ms and np.array_equal(live.index, index):
                 return live
         bar_ms = floor_open_time(open_ms, interval)
-        scales = self._scales[market][index]
-        vs, qs = scales[:, 1].copy(), scales[:, 2].copy()
-        nothing = np.full((len(index), 9), np.nan), np.full(len(index), -1, np.int64)
+        vs, qs = self._units(market, index)
         earlier = next(
             (x for x in kept if x.base_ms == open_ms - self._base_ms and np.array_equal(x.index, index)), None
         )
-        before, previous = nothing, nothing
         if earlier is not None:
-            done = _join(earlier.before, earlier.before_first, earlier.base, earlier.base_first, vs, qs)
+            done = _joined(earlier.before, earlier.base, earlier.base_first, vs, qs)
         else:
             done = self._up_to(market, interval, index, open_ms)
-        if open_ms == bar_ms:
-            previous = done
-        else:
-            before = done
+        before, previous = (_nothing(len(index)), done) if open_ms == bar_ms else (done, _nothing(len(index)))
         self._make_ahead(market, index, open_ms)
         base = [self._base_row(market, int(p), open_ms) for p in index]
         values = np.array([row for row, _ in base]).reshape(-1, 9)
         first = np.array([f for _, f in base], dtype=np.int64)
+        steps = self._steps(market, index, open_ms, values)
         live = _Live(
-            index.copy(), open_ms, bar_ms, *before, *previous, values, first,
-            self._steps(market, index, open_ms, values),
-        )  # fmt: skip
+            index.copy(),
+            open_ms,
+            bar_ms,
+            before,
+            _bars(previous, vs, qs),
+            previous.first,
+            values,
+            first,
+            steps,
+        )
         del kept[:-3]
         kept.append(live)
         return live
@@ -543,44 +578,47 @@ class BarMarket:
             for position in index[index % turns == turn].tolist():
                 self._block(market, position, open_ms // DAY_MS + 1)
 
-    def _up_to(self, market: str, interval: str, index: I64, open_ms: int) -> tuple[F64, I64]:
+    def _up_to(self, market: str, interval: str, index: I64, open_ms: int) -> _Sum:
         """The bar of each instrument that the base bar before open_ms is in, up to open_ms."""
         bar_ms = floor_open_time(open_ms - 1, interval)
-        values, first = np.full((len(index), 9), np.nan), np.full(len(index), -1, np.int64)
+        out = _nothing(len(index))
+        split = bar_ms
+        if bar_ms % _HOUR_MS == 0:
+            split = min(max(bar_ms, open_ms // _HOUR_MS * _HOUR_MS), open_ms)
         for i, position in enumerate(index.tolist()):
-            split = max(bar_ms, open_ms // _HOUR_MS * _HOUR_MS) if bar_ms % _HOUR_MS == 0 else bar_ms
-            split = min(split, open_ms)
             parts = [
                 self._gather(market, position, bar_ms, split, hours=True),
                 self._gather(market, position, split, open_ms, hours=False),
             ]
-            _, v, f = (np.concatenate(x) for x in zip(*parts, strict=True))
-            _, vs, qs, _ = self._scales[market][position]
-            row, row_first = _group(v, f, np.zeros(len(v), np.int64), 1, vs, qs)
-            values[i], first[i] = row[0], row_first[0]
-        return values, first
+            for _, values, first in parts:
+                _, vs, qs, _ = self._scales[market][position]
+                _group(values, first, np.full(len(values), i), vs, qs, *out)
+        return out
+
+    def _units(self, market: str, index: I64) -> tuple[F64, F64]:
+        """Units of volume and of quote volume of the instruments."""
+        scales = self._scales[market][index]
+        return scales[:, 1].copy(), scales[:, 2].copy()
 
     def day(self, market: str, index: I64, now_ms: int) -> F64:
         index = np.asarray(index, dtype=np.int64)
         hour = max(_HOUR_MS, self._base_ms)
         this_hour = now_ms // hour * hour
-        scales = self._scales[market][index]
-        vs, qs = scales[:, 1].copy(), scales[:, 2].copy()
+        vs, qs = self._units(market, index)
         kept = self._days.get(market)
         if kept is None or kept[0] != this_hour or not np.array_equal(kept[1], index):
-            values, first = np.full((len(index), 9), np.nan), np.full(len(index), -1, np.int64)
+            total = _nothing(len(index))
             for i, position in enumerate(index.tolist()):
                 _, v, f = self._gather(market, position, this_hour - DAY_MS + hour, this_hour, hours=True)
-                row, row_first = _group(v, f, np.zeros(len(v), np.int64), 1, vs[i], qs[i])
-                values[i], first[i] = row[0], row_first[0]
-            kept = (this_hour, index.copy(), values, first)
+                _group(v, f, np.full(len(v), i), vs[i], qs[i], *total)
+            kept = (this_hour, index.copy(), total)
             self._days[market] = kept
         interval = "1h" if self._base_ms <= _HOUR_MS else "1d"
         live = self._live(market, interval, index, now_ms // self._base_ms * self._base_ms)
         units, _, _ = forming(live.steps, live.base_ms, now_ms)
         row = self._values(market, index, units)
-        values, first = _join(kept[2], kept[3], live.before, live.before_first, vs, qs)
-        values, _ = _join(values, first, row, live.base_first, vs, qs)
+        total = _joined(kept[2], _bars(live.before, vs, qs), live.before.first, vs, qs)
+        values = _bars(_joined(total, row, live.base_first, vs, qs), vs, qs)
         for i, position in enumerate(index.tolist()):
             if not self._instruments[market][position].trades_at(now_ms):
                 values[i] = np.nan
