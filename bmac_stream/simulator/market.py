@@ -258,7 +258,7 @@ class Market(Protocol):
 
     def list_symbol(self, market: str, symbol: str, at_ms: int) -> Instrument:
         """Lists a new symbol, trading from `at_ms` (rounded up to a minute). ValueError: it exists.
-        A recorded market serves the bars of its first instrument under the new name."""
+        A recorded market serves the bars of one of its instruments under the new name."""
         ...
 
     def delist_symbol(self, market: str, symbol: str, at_ms: int) -> Instrument:

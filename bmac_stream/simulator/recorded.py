@@ -232,11 +232,12 @@ class RecordedMarket(BarMarket):
             end_ms=end,
             seconds=False,
         )
+        self._recorded = instruments
         self._fundings = _read_funding(funding) if funding is not None else None
 
     def _raw_block(self, market: str, position: int, day: int) -> Block:
-        if position >= len(self._bars):  # listed at run time: the first instrument's bars
-            position = 0
+        if position >= len(self._bars):  # listed at run time: the bars of one that is recorded to the end
+            position = next(p for p, i in enumerate(self._recorded) if i.delist_ms is None)
         first_open, values, ids = self._bars[position]
         out, out_ids = np.full((self._per_day, 9), np.nan), np.full(self._per_day, -1, np.int64)
         offset = (day * DAY_MS - first_open) // self._base_ms  # of the day's first bar in the recording
