@@ -1,0 +1,280 @@
+"""shm/wake.py: blocked and asyncio readers wake, a slow or dead one costs the writer nothing.
+Lost wake-ups under load are test_stress.py's subject."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shm import StoreReader, StoreWriter, WriterDead, WriterStalled
+from shm import layout as lay
+from shm.segment import bell_path
+from shm.wake import MAX_BELLS, BellClient
+from tests.shm.support import fill, small_spec
+
+
+@pytest.fixture
+def writer(store_name: str) -> Iterator[StoreWriter]:
+    with StoreWriter.open(store_name, small_spec()) as writer:
+        fill(writer, 1, 0, 5)
+        yield writer
+
+
+@pytest.fixture
+def reader(writer: StoreWriter, store_name: str) -> Iterator[StoreReader]:
+    with StoreReader.attach(store_name) as reader:
+        yield reader
+
+
+def _advance(writer: StoreWriter) -> int:
+    g = writer.complete_g + 1
+    writer.skip_to(0, g + 1)
+    writer.complete(g)
+    return g
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, f"not within 5 s: {what}"
+        time.sleep(0.002)
+
+
+def test_wait_returns_at_once_what_is_there(reader: StoreReader) -> None:
+    assert reader.wait(-1, 0.0) == 4
+    assert reader.wait_slot(0, 4, 0.0) == 5
+    assert reader.wait(3, 0.0, spin_us=50) == 4
+
+
+def test_wait_times_out(reader: StoreReader) -> None:
+    for spin_us in (0, 1000, 10**9):
+        start = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"nothing new within 0.05 s"):
+            reader.wait(4, 0.05, spin_us=spin_us)
+        assert 0.05 <= time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("spin_us", [0.0, 1e6])
+def test_all_blocked_readers_wake(writer: StoreWriter, store_name: str, spin_us: float) -> None:
+    """The writer's own call wakes one; the bell thread wakes the rest, long before their slices end."""
+    n_readers = 2 if spin_us else 6
+    results: list[int] = []
+    late: list[float] = []
+
+    def sleeper() -> None:
+        with StoreReader.attach(store_name) as reader:
+            seen = 4
+            for _ in range(3):
+                seen = reader.wait(seen, 10, spin_us=spin_us)
+                late.append(time.monotonic() - published[0])
+            results.append(seen)
+
+    published = [0.0]
+    threads = [threading.Thread(target=sleeper) for _ in range(n_readers)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        time.sleep(0.1)
+        published[0] = time.monotonic()
+        last = _advance(writer)
+    for thread in threads:
+        thread.join(10)
+    assert results == [last] * n_readers
+    assert sorted(late)[len(late) // 2] < 0.2, "most woke by the bell, not when a slice of 0.5 s ended"
+
+
+def test_notify_wakes_readers_of_one_slot(writer: StoreWriter, reader: StoreReader) -> None:
+    results: list[int] = []
+    thread = threading.Thread(target=lambda: results.append(reader.wait_slot(0, 5, 10)))
+    thread.start()
+    time.sleep(0.05)
+    writer.skip_to(0, 6)
+    writer.notify()
+    thread.join(5)
+    assert results == [6]
+
+
+def test_futex_word_goes_up_after_publication(writer: StoreWriter, reader: StoreReader) -> None:
+    before = int(reader.words[lay.FUTEX])
+    _advance(writer)
+    writer.notify()
+    assert reader.words[lay.FUTEX] == before + 2
+
+
+def test_dead_and_stalled_writers_end_a_wait(writer: StoreWriter, reader: StoreReader) -> None:
+    reader.max_silence_s = 0.3
+    writer.heartbeat()
+    start = time.monotonic()
+    with pytest.raises(WriterStalled, match=rf"process {os.getpid()} holds .* silent for [0-9.]+ s.*0.3 s"):
+        reader.wait(4, 10)
+    assert 0.3 <= time.monotonic() - start < 5
+    writer.close()
+    with pytest.raises(WriterDead, match=r"nobody writes it, silent for [0-9.]+ s \(phase 'closed'"):
+        reader.wait(4, 10)
+    assert reader.wait(3, 10) == 4, "what is there can still be had"
+
+
+async def test_asyncio_waits_by_eventfd(writer: StoreWriter, reader: StoreReader) -> None:
+    assert await reader.wait_async(-1, 0.0) == 4
+    with pytest.raises(TimeoutError):
+        await reader.wait_async(4, 0.05)
+    waits = [asyncio.create_task(reader.wait_async(4, 10)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    assert writer._bell.n_bells == 1, "one eventfd, however many tasks"
+    start = time.monotonic()
+    g = _advance(writer)
+    assert await asyncio.gather(*waits) == [g] * 3
+    assert time.monotonic() - start < 0.4, "woken by the bell, not by a slice"
+
+
+async def test_arrivals(writer: StoreWriter, reader: StoreReader) -> None:
+    seen = []
+
+    async def follow() -> None:
+        async for g in reader.arrivals():
+            seen.append(g)
+            if g >= 9:
+                return
+
+    task = asyncio.create_task(follow())
+    for _ in range(5):
+        await asyncio.sleep(0.03)
+        _advance(writer)
+    await asyncio.wait_for(task, 5)
+    assert seen == [5, 6, 7, 8, 9]
+    late = reader.arrivals(seen_g=0)
+    assert await anext(late) == 9, "what was completed meanwhile is one arrival"
+    await late.aclose()
+
+
+async def test_asyncio_finds_a_restarted_writer(
+    writer: StoreWriter, reader: StoreReader, store_name: str
+) -> None:
+    with pytest.raises(TimeoutError):
+        await reader.wait_async(4, 0.05)
+    writer._finalizer()
+    with pytest.raises(WriterDead):
+        await reader.wait_async(4, 10)
+    with StoreWriter.open(store_name, small_spec()) as second:
+        task = asyncio.create_task(reader.wait_async(4, 10))
+        await asyncio.sleep(0.1)
+        assert second._bell.n_bells == 1
+        g = _advance(second)
+        assert await task == g
+
+
+async def test_asyncio_without_a_socket_sleeps_in_a_thread(writer: StoreWriter, reader: StoreReader) -> None:
+    bell_path(reader.path).unlink()
+    task = asyncio.create_task(reader.wait_async(4, 10))
+    await asyncio.sleep(0.1)
+    start = time.monotonic()
+    g = _advance(writer)
+    assert await task == g
+    assert time.monotonic() - start < 0.4
+
+
+def test_asyncio_reader_may_move_to_another_loop(writer: StoreWriter, reader: StoreReader) -> None:
+    for _ in range(2):
+
+        async def once() -> int:
+            task = asyncio.create_task(reader.wait_async(writer.complete_g, 10))
+            await asyncio.sleep(0.05)
+            g = _advance(writer)
+            assert await task == g
+            return g
+
+        asyncio.run(once())
+
+
+def test_places_of_readers_that_left_are_used_again(writer: StoreWriter, reader: StoreReader) -> None:
+    path = bell_path(reader.path)
+    for _ in range(30):
+        client = BellClient(path)
+        _until(lambda client=client: _rung(client), "the first ring")  # type: ignore[misc]
+        _advance(writer)
+        _until(lambda client=client: _rung(client), "a ring")  # type: ignore[misc]
+        client.close()
+        time.sleep(0.002)
+    assert writer._bell.n_bells <= 5
+
+
+def _rung(client: BellClient) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        return os.eventfd_read(client.fd) > 0
+    return False
+
+
+def test_the_table_of_bells_is_bounded(writer: StoreWriter, reader: StoreReader) -> None:
+    path = bell_path(reader.path)
+    clients = []
+    try:
+        for _ in range(MAX_BELLS + 3):
+            clients.append(BellClient(path))
+            _until(lambda: _rung(clients[-1]) or clients[-1].lost, "an answer")
+        assert writer._bell.n_bells == MAX_BELLS
+        assert [c.lost for c in clients[-4:]] == [False, True, True, True]
+        _advance(writer)
+        _until(lambda: all(_rung(c) for c in clients[:1]), "the first, rung by the writer")
+        for client in clients[1:MAX_BELLS]:
+            _until(lambda client=client: _rung(client), "the others, rung by the thread")  # type: ignore[misc]
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_nonsense_on_the_socket_is_turned_away(writer: StoreWriter, reader: StoreReader) -> None:
+    path = str(bell_path(reader.path))
+    with Path(os.devnull).open() as null, socket.socketpair()[0] as sock:
+        fds_sent: list[list[int]] = [[null.fileno()], [sock.fileno()], [null.fileno()] * 3]
+        for fds in fds_sent:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+                connection.connect(path)
+                connection.settimeout(5)
+                socket.send_fds(connection, [b"x"], fds)
+                assert connection.recv(1) == b"", "the writer hung up"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.connect(path)
+            connection.settimeout(5)
+            connection.send(b"hello")
+            assert connection.recv(1) == b""
+    assert writer._bell.n_bells == 0
+    _advance(writer)
+
+
+def test_a_blocking_or_full_eventfd_cannot_hold_the_writer(writer: StoreWriter, reader: StoreReader) -> None:
+    """A reader that never reads its eventfd, and made it blocking, is written to without waiting."""
+    fd = os.eventfd(0, os.EFD_CLOEXEC)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.connect(str(bell_path(reader.path)))
+        socket.send_fds(connection, [b"x"], [fd])
+        _until(lambda: writer._bell.n_bells == 1, "the eventfd is in the table")
+        assert not os.get_blocking(fd), "the writer made the shared description non-blocking"
+        os.eventfd_write(fd, 2**64 - 2 - 1)
+        for _ in range(5):
+            _advance(writer)
+    os.close(fd)
+
+
+def test_no_file_descriptor_leaks(store_name: str) -> None:
+    def count() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    async def once() -> None:
+        with StoreWriter.open(store_name, small_spec()) as writer, StoreReader.attach(store_name) as reader:
+            if not writer.symbols:
+                fill(writer, 1, 0, 5)
+            with pytest.raises(TimeoutError):
+                await reader.wait_async(writer.complete_g, 0.02)
+
+    asyncio.run(once())
+    before = count()
+    for _ in range(5):
+        asyncio.run(once())
+    assert count() == before
+    assert threading.active_count() == 1 or not [t for t in threading.enumerate() if "shm" in t.name]
