@@ -2,14 +2,17 @@
 
 Three processes: the collector (which starts the embedded exchange and the recorder itself), the sample
 strategy, and this one, which only reads the store and draws. Ctrl-C ends them all, cleanly.
-The store is a trial: it is removed at the end, unless `--keep`.
+It is a trial: the config is copied to a temporary directory, so that snapshots go there, and that directory
+and the store are removed at the end, unless `--keep`.
 """
 
 import collections
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from datetime import UTC, datetime
@@ -164,16 +167,18 @@ def run(cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
     """Start collector and sample strategy for the config at `cfg`, and show them until Ctrl-C.
 
     seconds  end by itself after so many seconds; 0: not
-    keep     leave the store in shared memory afterwards
+    keep     leave the store in shared memory, and the snapshots, afterwards
     Returns the collector's exit status. Without a terminal, plain lines are printed instead of the view.
     """
     config, _ = load_config(cfg)
-    path = Path(cfg)
+    path = Path(cfg) / "config.json" if Path(cfg).is_dir() else Path(cfg)
+    base = Path(tempfile.mkdtemp(prefix="bmac_stream-"))
+    shutil.copy(path, base / "config.json")
     console = Console()
     title = _title(config, path)
     end = time.monotonic() + seconds if seconds else float("inf")
     directory = config.store.directory
-    collector = Child("collector", "bmac_stream.collector", cfg)
+    collector = Child("collector", "bmac_stream.collector", str(base))
     strategy: Child | None = None
     store: Store | None = None
     seen_collector = seen_strategy = 0
@@ -209,10 +214,15 @@ def run(cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
             strategy.stop()
         status = collector.stop()
         time.sleep(0.1)  # the last lines of the pipe
-        if ended_by_itself is not None or live is None:
+        if live is None:
+            _plain(console, collector, seen_collector)
+        elif ended_by_itself is not None:
             for line in list(collector.lines)[-20:]:
                 console.print(Text(line), soft_wrap=True)
-        if not keep:
+        if keep:
+            console.print(f"kept: store {config.store_name} in {directory}, snapshots in {base}")
+        else:
+            shutil.rmtree(base, ignore_errors=True)
             for file in Path(directory).glob(f"bmac.{config.store_name}*"):
                 file.unlink(missing_ok=True)
     return status
