@@ -41,7 +41,7 @@ class Commands:
             text = msgspec.json.encode({"directory": str(directory), "stores": found})
             print(msgspec.json.format(text, indent=2).decode())
         else:
-            status.show(found, directory, Console())
+            status.show(found, directory, Console(width=None if sys.stdout.isatty() else 100))
         healthy = bool(found) and all(one.error is None and one.writer == "live" for one in found)
         return int(check and not healthy)
 
@@ -90,6 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return call
 
     words = list(sys.argv[1:] if arguments is None else arguments)
+    first = next((word for word in words if not word.startswith("-")), None)
+    if (first is not None and first not in COMMANDS) or any(word.startswith("__") for word in words):
+        # fire would take these for attributes of whatever it has in hand
+        print(f"bmac_stream: no such command; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
     try:
         fire.Fire({name: offered(name) for name in COMMANDS}, command=words, name="bmac_stream")
     except ConfigError as error:

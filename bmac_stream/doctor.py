@@ -302,7 +302,7 @@ def main(cfg: str | None, *, json: bool = False, timeout_s: float = 20.0) -> int
             msgspec.json.format(msgspec.json.encode({"ok": not failed, "checks": found}), indent=2).decode()
         )
     else:
-        _show(found, Console())
+        _show(found, Console(width=None if sys.stdout.isatty() else 100))
     return 1 if failed else 0
 
 

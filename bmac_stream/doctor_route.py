@@ -7,12 +7,10 @@ retired USD-M path gives both and stays silent. Every step is bounded in time, a
 
 import asyncio
 import contextlib
-import json
 import socket
-import sys
 import threading
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -24,9 +22,10 @@ from bmac_stream.binance.transport import Proxy, proxy_for
 from bmac_stream.binance.websocket import KlineStreams, StreamEvent
 from bmac_stream.binance.weights import Governor
 from bmac_stream.clock import Clock
-from bmac_stream.config import Config, Hosts
+from bmac_stream.config import Config, Hosts, stream_urls
 from bmac_stream.doctor import Check
-from bmac_stream.errors import Banned, ExchangeError, NetworkError, RateLimited
+from bmac_stream.embedded import EmbeddedExchange
+from bmac_stream.errors import Banned, BmacError, ExchangeError, NetworkError, RateLimited
 
 __all__ = ["Way", "exchange_checks", "way_of"]
 
@@ -39,6 +38,8 @@ BUSY: Final = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BTCUSDC", "ETHBTC", "BTCUSD_PER
 """Symbols that trade every second: their streams speak at once."""
 N_STREAMS: Final = 5
 INTERVAL: Final = "1m"
+START_TIMEOUT_S: Final = 60.0
+"""The embedded exchange may have to compile its market first."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,7 @@ def way_of(config: Config) -> Way:
     rest_url, streams, real = market.rest_url, market.stream_urls, True
     if isinstance(config.exchange, Hosts):
         rest_url, real = config.exchange.rest, False
-        stream = config.exchange.stream
-        streams = (stream,) if isinstance(stream, str) else tuple(stream)
+        streams = stream_urls(market, config.exchange.stream)
     return Way(
         market=market,
         rest_url=rest_url,
@@ -331,66 +331,25 @@ def _busy(way: Way, info: ExchangeInfo | None) -> list[str]:
 
 async def _embedded(config: Config, timeout_s: float) -> list[Check]:
     """Start it as the collector would, look at it, and end it."""
-    found: list[Check] = []
+    what = "embedded exchange"
+    exchange = EmbeddedExchange(config)
     try:
-        async with _simulator(config, timeout_s) as ready:
-            found.append(Check("embedded exchange", "ok", str(ready.get("source", ""))))
-            urls = ready["markets"][config.market.name]
-            stream = urls["stream"]
-            way = Way(
-                market=config.market,
-                rest_url=urls["rest"],
-                stream_urls=(stream,) if isinstance(stream, str) else tuple(stream),
-                trade=config.trade,
-                keep_symbols=tuple(config.keep_symbols or ()),
-                rate=config.rate,
-                real=False,
-            )
-            found += await _check_way(way, timeout_s)
-    except (OSError, TimeoutError, ValueError, KeyError) as error:
-        found.append(
-            Check(
-                "embedded exchange",
-                "fail",
-                f"did not start: {type(error).__name__}: {error}",
-                "Run `python -m bmac_stream.simulator` to see what it says.",
-            )
+        ready = await _bounded(exchange.start(), max(timeout_s, START_TIMEOUT_S))
+        way = Way(
+            market=config.market,
+            rest_url=ready.rest,
+            stream_urls=stream_urls(config.market, ready.stream),
+            trade=config.trade,
+            keep_symbols=tuple(config.keep_symbols or ()),
+            rate=config.rate,
+            real=False,
         )
-    return found
-
-
-@contextlib.asynccontextmanager
-async def _simulator(config: Config, timeout_s: float) -> AsyncIterator[dict[str, Any]]:
-    """The embedded exchange of this config as a process of its own: what it says when it is ready."""
-    embedded = config.embedded
-    words = [f"--markets={config.market.name}", "--port=0", f"--rate={embedded.rate}"]
-    words += [f"--seed={embedded.seed}", f"--n_symbols={embedded.n_symbols}"]
-    if embedded.data is not None:
-        words.append(f"--data={config.path(embedded.data)}")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "bmac_stream.simulator",
-        *words,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), max(timeout_s, 60.0))
-        if not line:
-            raise OSError(f"it ended with status {await process.wait()}")
-        ready: dict[str, Any] = json.loads(line)
-        yield ready
+        return [Check(what, "ok", ready.source), *await _check_way(way, timeout_s)]
+    except (BmacError, OSError, TimeoutError) as error:
+        advice = "Run `python -m bmac_stream.simulator` to see what it says."
+        return [Check(what, "fail", _text(error, timeout_s), advice)]
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), 5.0)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        await exchange.stop()
 
 
 # ---- words

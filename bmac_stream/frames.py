@@ -80,6 +80,8 @@ def _parts(store: "Store", symbol: str | None, n: int | None) -> "list[SymbolRow
     # Each symbol by itself, then cut to the run_time that all have reached. A symbol may be a bar ahead.
     end = store.reader.complete_g + 1
     wanted = store.window if n is None else n
+    if not 0 < wanted <= store.window:
+        raise ValueError(f"n must be 1 to {store.window} (the window of store {store.name!r}), found {n}")
     parts = []
     for name in sorted(store.symbols):
         view = store[name]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bmac_stream.bar import COLUMNS, N_COLUMNS
-from shm import Spec, Status, StoreWriter
+from shm import SlotState, Spec, Status, StoreWriter
 
 SOURCE = "embedded:rule"
 MINUTE = 60_000
@@ -84,9 +84,11 @@ class FakeCollector(StoreWriter):
         return slot
 
     def close_bar(self, *, pending: tuple[str, ...] = (), absent: tuple[str, ...] = ()) -> int:
-        """Publish the next bar of every symbol and complete it; its number."""
+        """Publish the next bar of every readable symbol and complete it; its number."""
         g = self.next_g
         for symbol, slot in self.symbols.items():
+            if self.slot_state(slot) is SlotState.LOADING:
+                continue
             if symbol in pending or symbol in absent:
                 status = Status.PENDING if symbol in pending else Status.ABSENT
                 self.append(slot, g, np.full(N_COLUMNS, np.nan), status)
