@@ -8,106 +8,31 @@ to the bit. A row whose open is NaN does not exist (a hole of the exchange, or n
 One thread may use a market at a time.
 """
 
-import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numba import njit
 
 from bmac_stream.bar import INTERVALS_MS, floor_open_time
+from bmac_stream.simulator.funding import MAX_LATE_MS, funding_at, key_of, mark_at, premium_at
 from bmac_stream.simulator.market import F64, I64, MARKETS, Bool, Funding, Instrument, Premium, Rows, Updates
-from bmac_stream.simulator.numbers import POWERS, decimals_of, snap
+from bmac_stream.simulator.numbers import POWERS, decimals_of
 from bmac_stream.simulator.path import Steps, forming, make_steps, second_rows
+from bmac_stream.simulator.sums import Sum, add_group, bars, grouped, joined, nothing
 
-__all__ = ["DAY_MS", "BarMarket", "Block", "key_of", "scales_of"]
+__all__ = ["DAY_MS", "BarMarket", "Block", "scales_of"]
 
 DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _FAR: Final = 2**62
 
-_N_BLOCKS: Final = 1600  # of days and instruments: 1600 * 115 kB = 184 MB at most with 1m bars
+_N_BLOCKS: Final = 2.2  # days kept per instrument, 115 kB each with 1m bars: 220 MB for 870 instruments
 _N_HOURS: Final = 16_384  # the same days as hours: 2.1 kB each
 
 Block = tuple[F64, I64]
 """Base bars of one day: values float64[n, 9] (NaN open: no such bar), first trade id int64[n]."""
-
-
-class _Sum(NamedTuple):
-    """Bars being added up, one per row. Sums are whole units in int64: exact in any order and size.
-
-    price  float64[m, 4]: open, high, low, close; NaN: nothing yet
-    total  int64[m, 5]: volume, quote volume, trades, taker volume, taker quote volume
-    first  int64[m]: first trade id
-    """
-
-    price: F64
-    total: I64
-    first: I64
-
-
-@njit(cache=True, nogil=True)
-def _add(price: F64, total: I64, first: I64, i: int, row: F64, row_first: int, vs: float, qs: float) -> None:
-    """Adds one bar to bar i. A bar without trades gives its price only while none had any."""
-    if np.isnan(row[0]):
-        return
-    n = int(row[6])
-    if np.isnan(price[i, 0]) or (total[i, 2] == 0 and n > 0):
-        for j in range(4):
-            price[i, j] = row[j]
-        first[i] = row_first
-    if n == 0:
-        return
-    price[i, 1] = max(price[i, 1], row[1])
-    price[i, 2] = min(price[i, 2], row[2])
-    price[i, 3] = row[3]
-    total[i, 0] += int(np.rint(row[4] * vs))
-    total[i, 1] += int(np.rint(row[5] * qs))
-    total[i, 2] += n
-    total[i, 3] += int(np.rint(row[7] * vs))
-    total[i, 4] += int(np.rint(row[8] * qs))
-
-
-@njit(cache=True, nogil=True)
-def _group(
-    values: F64, ids: I64, group: I64, vs: float, qs: float, price: F64, total: I64, first: I64
-) -> None:
-    for i in range(len(values)):
-        _add(price, total, first, group[i], values[i], ids[i], vs, qs)
-
-
-@njit(cache=True, nogil=True)
-def _join(price: F64, total: I64, first: I64, values: F64, ids: I64, vs: F64, qs: F64) -> None:
-    for i in range(len(values)):
-        _add(price, total, first, i, values[i], ids[i], vs[i], qs[i])
-
-
-def _nothing(n: int) -> _Sum:
-    return _Sum(np.full((n, 4), np.nan), np.zeros((n, 5), np.int64), np.full(n, -1, np.int64))
-
-
-def _grouped(values: F64, ids: I64, group: I64, n: int, vs: float, qs: float) -> tuple[F64, I64]:
-    """n bars of one instrument, added up by group number; groups without a bar are NaN."""
-    out = _nothing(n)
-    _group(values, ids, group, vs, qs, *out)
-    return _bars(out, np.full(n, vs), np.full(n, qs)), out.first
-
-
-def _joined(a: _Sum, values: F64, ids: I64, vs: F64, qs: F64) -> _Sum:
-    """Bar values[s] added to a[s] for every instrument s; a NaN bar is nothing."""
-    out = _Sum(a.price.copy(), a.total.copy(), a.first.copy())
-    _join(*out, values, ids, vs, qs)
-    return out
-
-
-def _bars(a: _Sum, vs: F64, qs: F64) -> F64:
-    """float64[m, 9]; NaN where nothing was added."""
-    values = np.empty((len(a.price), 9))
-    values[:, :4] = a.price
-    values[:, 4:] = a.total / np.stack([vs, qs, np.ones(len(vs)), vs, qs], axis=1)
-    values[np.isnan(a.price[:, 0])] = np.nan
-    return values
 
 
 @njit(cache=True, nogil=True)
@@ -125,7 +50,7 @@ class _Live:
     index: I64
     base_ms: int  # open time of the base bar
     bar_ms: int  # open time of the bar it is in
-    before: _Sum  # the bar up to this base bar
+    before: Sum  # the bar up to this base bar
     previous: F64  # the whole bar before; only where the base bar opens a bar
     previous_first: I64
     base: F64  # the base bar, final values
@@ -169,7 +94,7 @@ class BarMarket:
         self._blocks: OrderedDict[tuple[str, int, int], Block] = OrderedDict()
         self._hours: OrderedDict[tuple[str, int, int], Block] = OrderedDict()
         self._lives: dict[tuple[str, str], list[_Live]] = {}
-        self._days: dict[str, tuple[int, I64, _Sum]] = {}
+        self._days: dict[str, tuple[int, I64, Sum]] = {}
 
     # -- what the subclass gives ------------------------------------------------------------------
 
@@ -321,7 +246,7 @@ class BarMarket:
         times, values, first = (np.concatenate(x) for x in zip(*parts, strict=True))
         n = (b - a) // step + 1
         _, vs, qs, _ = self._scales[market][position]
-        bars, bars_first = _grouped(values, first, (times - a) // step, n, vs, qs)
+        bars, bars_first = grouped(values, first, (times - a) // step, n, vs, qs)
         here = ~np.isnan(bars[:, 0])
         return _rows(a + np.flatnonzero(here) * step, bars[here], bars_first[here])
 
@@ -351,7 +276,7 @@ class BarMarket:
                 block = (block[0].copy(), block[1])
                 _mask(block[0], opens, self._base_ms, one.list_ms, until)
             self._blocks[key] = block
-            if len(self._blocks) > _N_BLOCKS:
+            if len(self._blocks) > 100 + _N_BLOCKS * sum(map(len, self._instruments.values())):
                 self._blocks.popitem(last=False)
         else:
             self._blocks.move_to_end(key)
@@ -366,7 +291,7 @@ class BarMarket:
             values, first = self._block(market, position, day)
             _, vs, qs, _ = self._scales[market][position]
             per_hour = _HOUR_MS // self._base_ms
-            block = _grouped(values, first, np.arange(self._per_day) // per_hour, 24, vs, qs)
+            block = grouped(values, first, np.arange(self._per_day) // per_hour, 24, vs, qs)
             self._hours[key] = block
             if len(self._hours) > _N_HOURS:
                 self._hours.popitem(last=False)
@@ -520,8 +445,8 @@ class BarMarket:
                 row, row_first = self._values(market, index, units), live.base_first
         if live is not None and grown.any():
             vs, qs = self._units(market, index)
-            total = _joined(live.before, row, row_first, vs, qs)
-            values, first = _bars(total, vs, qs), total.first
+            total = joined(live.before, row, row_first, vs, qs)
+            values, first = bars(total, vs, qs), total.first
             opens = np.full(int(grown.sum()), live.bar_ms)
             still = np.zeros(len(opens), np.bool_)
             parts.append((index[grown], last[grown], opens, still, values[grown], first[grown]))
@@ -546,10 +471,10 @@ class BarMarket:
             (x for x in kept if x.base_ms == open_ms - self._base_ms and np.array_equal(x.index, index)), None
         )
         if earlier is not None:
-            done = _joined(earlier.before, earlier.base, earlier.base_first, vs, qs)
+            done = joined(earlier.before, earlier.base, earlier.base_first, vs, qs)
         else:
             done = self._up_to(market, interval, index, open_ms)
-        before, previous = (_nothing(len(index)), done) if open_ms == bar_ms else (done, _nothing(len(index)))
+        before, previous = (nothing(len(index)), done) if open_ms == bar_ms else (done, nothing(len(index)))
         self._make_ahead(market, index, open_ms)
         base = [self._base_row(market, int(p), open_ms) for p in index]
         values = np.array([row for row, _ in base]).reshape(-1, 9)
@@ -560,7 +485,7 @@ class BarMarket:
             open_ms,
             bar_ms,
             before,
-            _bars(previous, vs, qs),
+            bars(previous, vs, qs),
             previous.first,
             values,
             first,
@@ -578,10 +503,10 @@ class BarMarket:
             for position in index[index % turns == turn].tolist():
                 self._block(market, position, open_ms // DAY_MS + 1)
 
-    def _up_to(self, market: str, interval: str, index: I64, open_ms: int) -> _Sum:
+    def _up_to(self, market: str, interval: str, index: I64, open_ms: int) -> Sum:
         """The bar of each instrument that the base bar before open_ms is in, up to open_ms."""
         bar_ms = floor_open_time(open_ms - 1, interval)
-        out = _nothing(len(index))
+        out = nothing(len(index))
         split = bar_ms
         if bar_ms % _HOUR_MS == 0:
             split = min(max(bar_ms, open_ms // _HOUR_MS * _HOUR_MS), open_ms)
@@ -592,7 +517,7 @@ class BarMarket:
             ]
             for _, values, first in parts:
                 _, vs, qs, _ = self._scales[market][position]
-                _group(values, first, np.full(len(values), i), vs, qs, *out)
+                add_group(out, i, values, first, vs, qs)
         return out
 
     def _units(self, market: str, index: I64) -> tuple[F64, F64]:
@@ -607,18 +532,18 @@ class BarMarket:
         vs, qs = self._units(market, index)
         kept = self._days.get(market)
         if kept is None or kept[0] != this_hour or not np.array_equal(kept[1], index):
-            total = _nothing(len(index))
+            total = nothing(len(index))
             for i, position in enumerate(index.tolist()):
                 _, v, f = self._gather(market, position, this_hour - DAY_MS + hour, this_hour, hours=True)
-                _group(v, f, np.full(len(v), i), vs[i], qs[i], *total)
+                add_group(total, i, v, f, vs[i], qs[i])
             kept = (this_hour, index.copy(), total)
             self._days[market] = kept
         interval = "1h" if self._base_ms <= _HOUR_MS else "1d"
         live = self._live(market, interval, index, now_ms // self._base_ms * self._base_ms)
         units, _, _ = forming(live.steps, live.base_ms, now_ms)
         row = self._values(market, index, units)
-        total = _joined(kept[2], _bars(live.before, vs, qs), live.before.first, vs, qs)
-        values = _bars(_joined(total, row, live.base_first, vs, qs), vs, qs)
+        total = joined(kept[2], bars(live.before, vs, qs), live.before.first, vs, qs)
+        values = bars(joined(total, row, live.base_first, vs, qs), vs, qs)
         for i, position in enumerate(index.tolist()):
             if not self._instruments[market][position].trades_at(now_ms):
                 values[i] = np.nan
@@ -632,52 +557,28 @@ class BarMarket:
             if symbol not in (None, one.symbol) or one.funding_hours == 0:
                 continue
             every = one.funding_hours * _HOUR_MS
-            low = max(start_ms - 17, self._data_from_ms(one))
+            low = max(start_ms - MAX_LATE_MS, self._data_from_ms(one))
             high = min(x for x in (end_ms, one.delist_ms, self._end_ms) if x is not None)
             for at in range(-(-low // every) * every, high + 1, every):
-                rate, late = self._funding_at(one, at)
+                rate, late = funding_at(self._seed, one.symbol, at)
                 if start_ms <= at + late <= end_ms:
                     rows.append((at + late, one.symbol, rate, self._mark(one, at)))
         rows.sort()
+        times, symbols, rates, marks = zip(*rows, strict=True) if rows else ((), (), (), ())
         return Funding(
-            [r[1] for r in rows],
-            np.array([r[0] for r in rows], dtype=np.int64),
-            np.array([r[2] for r in rows]),
-            np.array([r[3] for r in rows]),
+            list(symbols), np.array(times, dtype=np.int64), np.array(rates, float), np.array(marks, float)
         )
 
     def premium(self, market: str, symbol: str, now_ms: int) -> Premium:
         one = self._instruments[market][self._position[market][symbol]]
-        mark = self._mark(one, now_ms)
-        gap = 1.0 + 4e-4 * (_noise(self._seed, one.symbol, now_ms // 60_000) - 0.5)
-        if one.funding_hours == 0:
-            return Premium(mark, snap(mark * gap, 8), snap(mark * gap, 8), 0.0, 0.0, 0)
-        every = one.funding_hours * _HOUR_MS
-        last = now_ms // every * every
-        rate, _ = self._funding_at(one, last)
-        ended = one.delist_ms is not None and now_ms >= one.delist_ms
-        index = snap(mark * gap, 8)
-        return Premium(mark, index, index, 0.0 if ended else rate, 0.0001, 0 if ended else last + every)
-
-    def _funding_at(self, one: Instrument, at_ms: int) -> tuple[float, int]:
-        """Rate of the funding due at at_ms, and how many ms after the hour it happens (58 % 1-17)."""
-        a, b = _noise(self._seed, one.symbol, at_ms), _noise(self._seed + 1, one.symbol, at_ms)
-        rate = 0.0001 if a < 0.3 else 0.0001 + 0.0003 * (a - 0.6) + 0.002 * (a - 0.6) ** 5
-        return snap(rate, 8), int(1 + 17 * (b / 0.58)) if b < 0.58 else 0
+        return premium_at(self._seed, one, self._mark(one, now_ms), now_ms)
 
     def _mark(self, one: Instrument, at_ms: int) -> float:
-        """Mark price: the last close before at_ms (listing: the first open after), with some decimals."""
+        """Mark price: about the last close before at_ms; 0 before there was one."""
+        at_ms = min(x for x in (at_ms, self._end_ms, one.delist_ms) if x is not None)
         position = self._position[one.market][one.symbol]
-        if self._end_ms is not None:
-            at_ms = min(at_ms, self._end_ms)
-        if one.delist_ms is not None:
-            at_ms = min(at_ms, one.delist_ms)
         close = self._close_before(one.market, position, at_ms // self._base_ms * self._base_ms)
-        if np.isnan(close):
-            return 0.0
-        if _noise(self._seed, one.symbol, at_ms // 60_000 + 1) < 0.5:
-            return close
-        return snap(close * (1.0 + 1e-4 * (_noise(self._seed, one.symbol, at_ms // 60_000 + 2) - 0.5)), 8)
+        return mark_at(self._seed, one.symbol, close, at_ms)
 
 
 def _before(ms: int | None) -> int | None:
@@ -709,13 +610,3 @@ def scales_of(one: Instrument) -> tuple[float, float, float, float]:
     quote = min(one.quote_precision, price + volume) if one.market != "coinm" else 8
     tick = round(float(one.tick_size) * 10**price)
     return float(POWERS[price]), float(POWERS[volume]), float(POWERS[quote]), float(max(tick, 1))
-
-
-def key_of(seed: int, *names: str) -> int:
-    """A 64-bit number for a name under a seed, the same in every process."""
-    text = "\x1f".join((str(seed), *names)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-
-
-def _noise(seed: int, name: str, i: int) -> float:
-    return key_of(seed, name, str(i)) / 2**64

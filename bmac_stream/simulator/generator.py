@@ -19,7 +19,8 @@ import numpy as np
 from numba import njit
 
 from bmac_stream.simulator import listing
-from bmac_stream.simulator.bars import DAY_MS, BarMarket, Block, key_of, scales_of
+from bmac_stream.simulator.bars import DAY_MS, BarMarket, Block, scales_of
+from bmac_stream.simulator.funding import key_of
 from bmac_stream.simulator.market import F64, I64, Instrument
 
 __all__ = ["DEFAULT_START_MS", "GeneratedMarket", "GeneratorConfig"]

@@ -11,7 +11,7 @@ import datetime as dt
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bmac_stream.simulator.bars import key_of
+from bmac_stream.simulator.funding import key_of
 from bmac_stream.simulator.market import PERPETUAL_DELIVERY_MS, Instrument
 
 __all__ = [

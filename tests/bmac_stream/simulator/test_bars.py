@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bmac_stream.bar import INTERVALS_MS, floor_open_time
-from bmac_stream.simulator.bars import DAY_MS, BarMarket, Block, key_of
+from bmac_stream.simulator.bars import DAY_MS, BarMarket, Block
+from bmac_stream.simulator.funding import key_of
 from bmac_stream.simulator.generator import GeneratedMarket, GeneratorConfig
 from bmac_stream.simulator.market import Instrument, Rows
 
