@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from shm import Lagging, Status, StoreReader, StoreWriter, WriterDead, WriterStalled
+from shm import Lagging, Status, StoreReader, StoreWriter, WriterDead, WriterStalled, ring
 from shm import layout as lay
-from shm import ring
 from tests.shm.support import fill, row, rows, small_spec
 
 CAP = 16

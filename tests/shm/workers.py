@@ -131,8 +131,10 @@ class Counts:
 class Loops:
     """The writer's and the readers' loops, compiled against one build of the package."""
 
-    def __init__(self, kit: Kit, *, complete_early: bool = False) -> None:
-        """complete_early is a mutant: bar g is declared complete before the last symbol has it."""
+    def __init__(self, kit: Kit, *, only: str = "", complete_early: bool = False) -> None:
+        """only            leave out what readers of "slots", "panels" or "forming" do not see: less to compile
+        complete_early  a mutant: bar g is declared complete before the last symbol has it
+        """
         ring, atomics = kit.module("ring"), kit.module("atomics")
         append, complete, correct = ring.append, ring.complete, ring.correct
         write_forming, read_forming = ring.write_forming, ring.read_forming
@@ -141,6 +143,26 @@ class Loops:
         clock_ns, pause = atomics.clock_ns, atomics.pause
         bar, pending = float(layout.Status.BAR), float(layout.Status.PENDING)
         jit = numba.njit(nogil=True, error_model="numpy")
+
+        @jit
+        def _complete(words: Any, data: Any, g: int) -> tuple[int, int]:
+            words[layout.COMPLETE] = g + 1
+            return 0, 0
+
+        @jit
+        def _nothing(words: Any, data: Any, slot: int, g: int, row: Any, status: int) -> int:
+            return 0
+
+        @jit
+        def _no_forming(words: Any, slot: int, g: int, row: Any) -> None:
+            pass
+
+        if only in ("slots", "forming"):
+            complete = _complete
+        if only in ("slots", "panels"):
+            write_forming = _no_forming
+        if only == "forming":
+            append = correct = _nothing
 
         @jit
         def serial_of(g: int, slot: int, n_slots: int) -> int:
@@ -227,7 +249,7 @@ class Loops:
                 oldest = count - window
                 start = oldest % cap
                 wrong = False
-                for k in range(window):
+                for k in range(window - 1, -1, -1):  # the oldest last: it is overwritten first
                     wrong |= is_wrong(data, slot, start + k, oldest + k, corrections)
                 if slot_valid(words, slot, oldest, cap, corrections):
                     out[0] += 1
@@ -252,7 +274,7 @@ class Loops:
                 start = oldest % cap
                 wrong = False
                 for slot in range(n_slots):
-                    for k in range(window):
+                    for k in range(window - 1, -1, -1):
                         wrong |= is_wrong(data, slot, start + k, oldest + k, corrections)
                 if panel_valid(words, oldest, cap, corrections):
                     out[0] += 1

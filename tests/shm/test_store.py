@@ -1,0 +1,481 @@
+"""shm/writer.py and shm/reader.py: a store's life, from its first file over restarts to its successor."""
+
+import gc
+import json
+import math
+import multiprocessing
+import os
+import signal
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import shm
+from shm import (
+    Lagging,
+    NoSpace,
+    OrderError,
+    SegmentMismatch,
+    ShmError,
+    SlotState,
+    Spec,
+    Status,
+    StoreBroken,
+    StoreNotFound,
+    StoreReader,
+    StoreRetired,
+    StoreWriter,
+    SymbolNotFound,
+    WriterDead,
+    WriterLocked,
+)
+from shm import layout as lay
+from shm.segment import bell_path, lock_path, segment_path
+from tests.shm.support import fill, row, rows, small_spec
+
+
+@pytest.fixture
+def writer(store_name: str) -> Iterator[StoreWriter]:
+    with StoreWriter.open(store_name, small_spec()) as writer:
+        yield writer
+
+
+@pytest.fixture
+def reader(writer: StoreWriter, store_name: str) -> Iterator[StoreReader]:
+    with StoreReader.attach(store_name) as reader:
+        yield reader
+
+
+def test_all_names_are_importable() -> None:
+    assert all(hasattr(shm, name) for name in shm.__all__)
+
+
+def test_a_new_store_says_what_it_is(store_name: str) -> None:
+    meta = json.dumps({"interval": "1m", "名": "值"}, ensure_ascii=False)
+    spec = small_spec(source="embedded:generator:seed=1", meta=meta, origin_ms=345_600_000)
+    with StoreWriter.open(store_name, spec) as writer, StoreReader.attach(store_name) as reader:
+        assert writer.created and writer.generation == 1
+        assert reader.spec == writer.spec == spec
+        assert (reader.epoch, reader.generation) == (writer.epoch, 1)
+        assert abs(reader.created_ms - time.time() * 1e3) < 60_000
+        assert (reader.complete_g, reader.head, reader.n_slots) == (-1, -1, 0)
+        assert reader.writer_pid == os.getpid() and reader.writer_alive
+        assert reader.data.shape == (4, 4, 32) and reader.cap == 16
+        assert segment_path(store_name).stat().st_size == spec.nbytes
+        assert stat.S_IMODE(segment_path(store_name).stat().st_mode) == 0o600
+
+
+def test_phases_counters_and_heartbeat(writer: StoreWriter, reader: StoreReader) -> None:
+    assert reader.phase == "starting"
+    for i in range(9):
+        writer.set_phase(f"phase {i} " + "x" * 20)
+        assert reader.phase == f"phase {i} " + "x" * 20
+    writer.set_phase("实时")
+    assert reader.phase == "实时"
+    with pytest.raises(ValueError, match="at most 31 bytes"):
+        writer.set_phase("x" * 32)
+    writer.add("seen")
+    writer.add("seen", 5)
+    writer.set("kept", -3)
+    assert reader.counters() == {"seen": 6, "kept": -3} and writer.counter("seen") == 6
+    with pytest.raises(KeyError):
+        writer.add("nothing")
+    time.sleep(0.03)
+    silent = reader.silence_s
+    assert 0.03 <= silent < 30
+    writer.heartbeat()
+    assert reader.silence_s < silent
+    reader.check_writer()
+    writer._words[lay.WRITER_BOOT] ^= 1
+    assert reader.silence_s == math.inf, "a heartbeat of another boot means nothing"
+
+
+def test_read_runs_on_the_memory_itself_and_returns_what_held(
+    writer: StoreWriter, reader: StoreReader
+) -> None:
+    (slot,) = fill(writer, 1, 0, 40)
+    assert reader.read(slot, lambda r: np.shares_memory(r, reader.data), 8)
+    assert np.shares_memory(reader.view(slot, "b", 8), reader.data)
+    assert np.shares_memory(reader.panel("b", 8), reader.data)
+    assert reader.panel("b", 8).shape == (1, 8)
+    calls = []
+
+    def overtaken_once(view: np.ndarray) -> float:
+        calls.append(1)
+        if len(calls) == 1:
+            for g in range(40, 48):
+                writer.append(slot, g, row(slot, g))
+        return float(view[0].sum())
+
+    assert reader.read(slot, overtaken_once, 8) == sum(range(40, 48)) and len(calls) == 2
+
+
+def test_a_reader_that_is_always_overtaken_gets_lagging(writer: StoreWriter, reader: StoreReader) -> None:
+    (slot,) = fill(writer, 1, 0, 40)
+    calls = []
+
+    def slow(view: np.ndarray) -> float:
+        calls.append(1)
+        writer.skip_to(slot, reader.count(slot) + 8)
+        return float(view.sum())
+
+    with pytest.raises(Lagging, match="slot 0 was overtaken by the writer 3 times"):
+        reader.read(slot, slow, 8, retries=2)
+    assert len(calls) == 3
+    with pytest.raises(Lagging, match="panel was overtaken"):
+        reader.read_panel("a", slow, 8)
+
+
+def test_errors_of_the_callers_function_count_only_if_the_read_held(
+    writer: StoreWriter, reader: StoreReader
+) -> None:
+    (slot,) = fill(writer, 1, 0, 40)
+    with pytest.raises(ZeroDivisionError):
+        reader.read(slot, lambda r: 1 // 0, 8)
+    with pytest.raises(ZeroDivisionError):
+        reader.read_panel("a", lambda p: 1 // 0, 8)
+    calls = []
+
+    def fails_on_torn_values(view: np.ndarray) -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            writer.skip_to(slot, 60)
+            raise ValueError("nonsense, since the rows were overwritten")
+        return len(calls)
+
+    assert reader.read(slot, fails_on_torn_values, 8) == 2
+
+
+def test_panels_of_several_columns_end_at_one_bar(writer: StoreWriter, reader: StoreReader) -> None:
+    a, b = fill(writer, 2, 0, 40)
+    token = reader.panel_token(4)
+    for g in (40, 41):
+        writer.append_rows([a, b], [g, g], [row(a, g), row(b, g)], [1, 1])
+        writer.complete(g)
+    assert list(reader.panel("a", 4, token)[0]) == [36, 37, 38, 39]
+    assert list(reader.panel(2, 4, token)[0]) == [36.5, 37.5, 38.5, 39.5]
+    assert list(reader.panel("a", 4)[0]) == [38, 39, 40, 41]
+    found = reader.read_panel(["a", "c", "status"], lambda *p: [x[1, -1] for x in p], 4)
+    assert found == [1e6 + 41, 1e6 + 41.5, Status.BAR]
+    with pytest.raises(KeyError):
+        reader.panel("d", 4)
+    with pytest.raises(IndexError):
+        reader.panel(4, 4)
+
+
+def test_the_writer_reads_its_own_bars(writer: StoreWriter) -> None:
+    (slot,) = fill(writer, 1, 0, 40)
+    values, statuses = writer.read(slot, 30, 10)
+    assert np.array_equal(values, rows(slot, 30, 10)) and values.flags.writeable
+    assert statuses.dtype == np.uint8 and list(statuses) == [1] * 10
+    assert writer.read(slot, 24, 16)[0][0, 0] == 24
+    assert writer.read(slot, 40, 0)[0].shape == (0, 3)
+    for g0, n in ((23, 2), (39, 2), (40, 1), (30, -1)):
+        with pytest.raises(OrderError, match="24 to 39 are held"):
+            writer.read(slot, g0, n)
+
+
+def test_a_restart_goes_on_on_the_same_inode(
+    writer: StoreWriter, reader: StoreReader, store_name: str
+) -> None:
+    a, b = fill(writer, 2, 0, 40)
+    writer.append(a, 40, row(a, 40))
+    loading = writer.add_symbol("LOADING", 30)
+    writer.load(loading, 30, rows(loading, 30, 5), [1] * 5)
+    writer.write_forming(a, 41, row(a, 41))
+    writer.add("seen", 7)
+    token = reader.token(a)
+    inode = segment_path(store_name).stat().st_ino
+    version = reader.directory_version
+    writer._finalizer()  # as a killed process: no goodbye
+    with StoreWriter.open(store_name, small_spec()) as second:
+        assert not second.created
+        assert (second.generation, reader.generation) == (2, 2)
+        assert segment_path(store_name).stat().st_ino == inode
+        assert second.symbols == {"S0": a, "S1": b} == reader.symbols()
+        assert (second.count(a), second.count(b), second.complete_g, second.head) == (41, 40, 39, 40)
+        assert reader.valid(token), "a restart by itself disturbs no reader"
+        assert reader.directory_version > version
+        assert second.slot_state(loading) == SlotState.DELISTED
+        assert np.isnan(reader.data[loading, :3]).all() and (reader.data[loading, 3] == 0).all()
+        again = second.add_symbol("LOADING", 30)
+        assert again == loading + 1
+        assert second.counter("seen") == 7, "counters go on"
+        second.append_rows([b, a, b], [40, 41, 41], [row(b, 40), row(a, 41), row(b, 41)], [1, 1, 1])
+        second.complete(41)
+        assert reader.wait(39, 1) == 41
+        assert np.array_equal(reader.read(b, lambda r: r[:3].T.copy(), 8), rows(b, 34, 8))
+        forming = reader.read_forming(a)
+        assert forming is not None and forming[0] == 41
+
+
+def test_head_is_never_too_low_after_a_restart(writer: StoreWriter, store_name: str) -> None:
+    """Not even if a former version forgot it: counts and complete say how far rows were begun."""
+    (slot,) = fill(writer, 1, 0, 40)
+    writer.append(slot, 40, row(slot, 40))
+    writer._words[lay.HEAD] = 3
+    writer._finalizer()
+    with StoreWriter.open(store_name, small_spec()) as second:
+        assert second.head == 40
+
+
+def test_another_source_is_refused_and_nothing_touched(store_name: str) -> None:
+    with StoreWriter.open(store_name, small_spec(source="binance")) as writer:
+        fill(writer, 1, 0, 5)
+    before = segment_path(store_name).read_bytes()
+    message = "holds rows of source 'binance', asked for is 'embedded:generator:seed=1'"
+    for changes in ({}, {"window": 20}):
+        with pytest.raises(SegmentMismatch, match=message):
+            StoreWriter.open(store_name, small_spec(source="embedded:generator:seed=1", **changes))
+    assert segment_path(store_name).read_bytes() == before
+    older = bytearray(before)
+    older[8] = 9  # another version of the layout: the source is still found
+    segment_path(store_name).write_bytes(older)
+    with pytest.raises(SegmentMismatch, match=message):
+        StoreWriter.open(store_name, small_spec(source="embedded:generator:seed=1"))
+    assert segment_path(store_name).read_bytes() == bytes(older)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"window": 30},
+        {"columns": ("a", "b", "d")},
+        {"max_symbols": 5},
+        {"interval_ms": 1000},
+        {"origin_ms": 1},
+        {"forming_cells": 2},
+        {"counters": ("other",)},
+        {"meta": '{"x": 1}'},
+        {"slack": 5},
+    ],
+)
+def test_another_spec_takes_the_name_with_a_new_file(
+    writer: StoreWriter, reader: StoreReader, store_name: str, changes: dict[str, object]
+) -> None:
+    (slot,) = fill(writer, 1, 0, 20)
+    view = reader.view(slot, "a", 4)
+    writer.close()
+    with StoreWriter.open(store_name, small_spec(**changes)) as second:
+        assert second.created and second.generation == 1 and second.epoch != reader.epoch
+        assert second.symbols == {} and second.complete_g == -1
+        with pytest.raises(StoreRetired, match="attach again"):
+            reader.wait(19, 5)
+        assert list(view) == [16, 17, 18, 19], "its readers keep what they have"
+        with StoreReader.attach(store_name) as again:
+            assert again.spec == small_spec(**changes) and again.epoch == second.epoch
+            again.check_writer()
+
+
+def test_a_store_of_another_layout_gets_a_successor(store_name: str) -> None:
+    path = segment_path(store_name)
+    StoreWriter.open(store_name, small_spec()).close()
+    with StoreReader.attach(store_name) as reader:
+        with path.open("r+b") as file:
+            file.seek(8)
+            file.write(b"\x63")
+        with pytest.raises(shm.SegmentVersion, match="has layout 99, this code knows 1"):
+            StoreReader.attach(store_name)
+        with StoreWriter.open(store_name, small_spec()) as writer:
+            assert writer.created
+            with pytest.raises(StoreRetired):
+                reader.check_writer()
+
+
+def test_foreign_and_broken_files_are_not_overwritten(store_name: str) -> None:
+    path = segment_path(store_name)
+    path.write_bytes(b"precious" * 1000)
+    with pytest.raises(StoreBroken, match="begin with"):
+        StoreWriter.open(store_name, small_spec())
+    assert path.read_bytes() == b"precious" * 1000
+    path.unlink()
+    StoreWriter.open(store_name, small_spec()).close()
+    with path.open("r+b") as file:
+        file.seek(lay.STATE_OFFSET)
+        file.write(bytes(8))
+    with pytest.raises(StoreBroken, match="never became READY"):
+        StoreWriter.open(store_name, small_spec())
+    start = time.monotonic()
+    with pytest.raises(StoreNotFound, match="not READY"):
+        StoreReader.attach(store_name, timeout_s=0.1)
+    assert 0.1 <= time.monotonic() - start < 5
+    with StoreWriter.open(store_name + "-other", small_spec()) as writer:
+        assert writer.created, "a refused open leaves no lock behind"
+
+
+def test_an_unlinked_file_is_retired(writer: StoreWriter, reader: StoreReader) -> None:
+    reader.path.unlink()
+    with pytest.raises(StoreRetired):
+        reader.check_writer()
+
+
+def test_no_space_says_need_and_room(store_name: str) -> None:
+    spec = small_spec(window=10**9, max_symbols=1000)
+    with pytest.raises(NoSpace, match=f"needs {spec.nbytes} bytes"):
+        StoreWriter.open(store_name, spec)
+    assert not segment_path(store_name).exists()
+    StoreWriter.open(store_name, small_spec()).close()
+
+
+def test_attach_waits_for_a_store_to_appear(store_name: str) -> None:
+    with pytest.raises(StoreNotFound, match="no such store"):
+        StoreReader.attach(store_name)
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_write_and_sleep, args=(store_name, 1.0))
+    process.start()
+    try:
+        with StoreReader.attach(store_name, timeout_s=60) as reader:
+            assert reader.spec == small_spec()
+    finally:
+        process.join(60)
+    assert process.exitcode == 0
+
+
+def _write_and_sleep(name: str, seconds: float) -> None:
+    with StoreWriter.open(name, small_spec()) as writer:
+        fill(writer, 2, 0, 40)
+        time.sleep(seconds)
+
+
+def test_another_process_writes_and_is_killed(store_name: str) -> None:
+    """Two writers: one wins, also while the first is stopped. After kill -9 the readers see it, and the
+    store goes on."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_write_and_sleep, args=(store_name, 600.0))
+    process.start()
+    assert process.pid is not None
+    try:
+        with StoreReader.attach(store_name, timeout_s=60) as reader:
+            assert reader.wait(-1, 60) == 39
+            with pytest.raises(WriterLocked, match=f"process {process.pid} is writing"):
+                StoreWriter.open(store_name, small_spec())
+            os.kill(process.pid, signal.SIGSTOP)
+            with pytest.raises(WriterLocked):
+                StoreWriter.open(store_name, small_spec())
+            os.kill(process.pid, signal.SIGKILL)
+            process.join(30)
+            with pytest.raises(WriterDead, match=f"process {process.pid}"):
+                reader.wait(39, 30)
+            assert reader.view(1, "a", 2).tolist() == [1e6 + 38, 1e6 + 39]
+            with StoreWriter.open(store_name, small_spec()) as writer:
+                assert not writer.created and writer.generation == 2
+                writer.append(0, 40, row(0, 40))
+                assert reader.count(0) == 41
+    finally:
+        process.kill()
+        process.join(30)
+
+
+def test_reader_processes_leave_the_store_as_it_is(store_name: str) -> None:
+    with StoreWriter.open(store_name, small_spec()) as writer:
+        fill(writer, 1, 0, 40)
+        before = segment_path(store_name).read_bytes()
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=_attach_and_read, args=(store_name,))
+        process.start()
+        process.join(60)
+        assert process.exitcode == 0
+        assert segment_path(store_name).read_bytes() == before
+
+
+def _attach_and_read(name: str) -> None:
+    with StoreReader.attach(name) as reader:
+        assert reader.read(0, lambda r: r[0].sum(), 8) == sum(range(32, 40))
+        os._exit(0)
+
+
+def test_closed_ends_say_so(writer: StoreWriter, reader: StoreReader) -> None:
+    (slot,) = fill(writer, 1, 0, 40)
+    view = reader.view(slot, "a", 3)
+    arrays = reader.arrays
+    reader.close()
+    reader.close()
+    for call in (
+        reader.symbols,
+        lambda: reader.view(slot, "a", 3),
+        lambda: reader.wait(0, 0),
+        reader.counters,
+    ):
+        with pytest.raises(ShmError, match="closed"):
+            call()
+    writer.close()
+    writer.close()
+    for call in (lambda: writer.append(slot, 40, row(slot, 40)), writer.heartbeat, writer.notify):
+        with pytest.raises(ShmError, match="closed"):
+            call()
+    gc.collect()
+    assert list(view) == [37, 38, 39], "views outlive both"
+    assert arrays.words[lay.COMPLETE] == 40
+
+
+def test_a_clean_end_leaves_file_and_lock_but_no_socket(writer: StoreWriter, store_name: str) -> None:
+    path = segment_path(store_name)
+    assert bell_path(path).exists()
+    writer.close()
+    assert path.exists() and lock_path(path).exists() and not bell_path(path).exists()
+    with StoreReader.attach(store_name) as reader:
+        assert reader.phase == "closed"
+        with pytest.raises(WriterDead, match="phase 'closed'"):
+            reader.check_writer()
+
+
+def test_a_forgotten_writer_lets_go(store_name: str) -> None:
+    writer = StoreWriter.open(store_name, small_spec())
+    del writer
+    gc.collect()
+    StoreWriter.open(store_name, small_spec()).close()
+
+
+def test_any_directory_will_do(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 120)  # longer than the address of a unix socket may be
+    deep.mkdir()
+    with StoreWriter.open("n", small_spec(), directory=deep) as writer:
+        fill(writer, 1, 0, 20)
+        with StoreReader.attach("n", directory=deep) as reader:
+            assert reader.complete_g == 19
+            assert bell_path(reader.path).exists()
+    with pytest.raises(StoreNotFound, match="no such directory"):
+        StoreWriter.open("n", small_spec(), directory=tmp_path / "none")
+
+
+def test_group_opt_in(store_name: str) -> None:
+    with StoreWriter.open(store_name, small_spec(), mode=0o640, group=os.getgid()):
+        path = segment_path(store_name)
+        assert [stat.S_IMODE(p.stat().st_mode) for p in (path, lock_path(path), bell_path(path))] == [
+            0o640,
+            0o640,
+            0o660,
+        ]
+    with pytest.raises(ValueError, match="mode"):
+        StoreWriter.open(store_name, small_spec(), mode=0o644)
+
+
+def test_many_columns() -> None:
+    spec = Spec(
+        columns=tuple(f"factor_{i:04d}" for i in range(3000)),
+        window=10,
+        max_symbols=2,
+        interval_ms=1,
+        source="f",
+        forming_cells=0,
+    )
+    name = f"test-wide-{os.getpid()}"
+    try:
+        with StoreWriter.open(name, spec) as writer, StoreReader.attach(name) as reader:
+            slot = writer.add_symbol("A", 0)
+            writer.activate(slot)
+            values = np.arange(3000.0)
+            writer.append(slot, 0, values)
+            writer.correct(slot, 0, values + 1)
+            writer.complete(0)
+            assert reader.view(slot, "factor_2999", 1)[0] == 3000
+            assert np.array_equal(reader.rows(slot, 1)[:-1, 0], values + 1)
+            with pytest.raises(SymbolNotFound):
+                reader.slot("B")
+    finally:
+        for path in Path("/dev/shm").glob(f"bmac.{name}*"):
+            path.unlink()
