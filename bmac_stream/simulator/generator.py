@@ -30,6 +30,7 @@ DEFAULT_START_MS: Final = 1_772_496_000_000
 
 _LAST_DAY: Final = 30_000  # 2052
 _MINUTES: Final = 1440
+_HOLE_DAYS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class GeneratorConfig:
     start_ms: int = DEFAULT_START_MS
     listing_hours: float = 12.0
     schedule_days: float = 90.0
-    hole_days: int = 30
+    hole_days: int = _HOLE_DAYS
 
 
 @njit(cache=True, nogil=True)
@@ -287,10 +288,13 @@ class GeneratedMarket(BarMarket):
         self._horizon = config.start_ms // DAY_MS - listing.EPOCH_DAY + 400
         self._factor_key = np.uint64(key_of(config.seed, "factor"))
         self._factor_days = _days(self._factor_key, self._horizon, 0.024, 0.998, 0.0)
+        source = f"embedded:generator:seed={config.seed}"
+        if config.hole_days != _HOLE_DAYS:
+            source += f",hole_days={config.hole_days}"  # other bars: never mixed with those of the default
         super().__init__(
             instruments,
             base="1m",
-            source=f"embedded:generator:seed={config.seed}",
+            source=source,
             start_ms=config.start_ms,
             end_ms=None,
             seed=config.seed,
@@ -324,6 +328,9 @@ class GeneratedMarket(BarMarket):
             ids,
         )
         return values, ids
+
+    def _new_instrument(self, market: str, symbol: str, list_ms: int) -> Instrument:
+        return listing.newcomer(market, symbol, list_ms)
 
     def _reach(self, number: int) -> None:
         """Makes the tables of days long enough; what they held stays the same."""
@@ -359,7 +366,7 @@ class GeneratedMarket(BarMarket):
             key = np.uint64(key_of(seed, "asset", name))
             u, w = key_of(seed, "taste", name) / 2**64, key_of(seed, "beta", name) / 2**64
             known = self._levels.get(name)
-            level = _log(known.price if known else 1.0)
+            level = _log(known.price if known else listing.NEWCOMER_PRICE)
             if name == "BTC":
                 beta, late, move = 1.0, 0.0, 0.006
             elif known is not None and known.kind != "COIN":
@@ -404,7 +411,7 @@ class GeneratedMarket(BarMarket):
         found = self._trades.get((one.market, position))
         if found is None:
             known = self._levels.get(one.base)
-            dollars = known.dollars if known else 1.5e5
+            dollars = known.dollars if known else listing.NEWCOMER_DOLLARS
             if one.market == "spot":
                 dollars *= 0.2
             if one.market == "coinm":

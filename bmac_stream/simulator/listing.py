@@ -16,11 +16,14 @@ from bmac_stream.simulator.market import PERPETUAL_DELIVERY_MS, Instrument
 
 __all__ = [
     "EPOCH_DAY",
+    "NEWCOMER_DOLLARS",
+    "NEWCOMER_PRICE",
     "TRADIFI_ASSETS",
     "Asset",
     "assets",
     "coinm",
     "delivery_ms_of",
+    "newcomer",
     "quarters",
     "spot",
     "usdm",
@@ -66,6 +69,10 @@ _TRADIFI: Final = (
     ("CL", 61.0, 3e7, "COMMODITY"), ("COPPER", 5.2, 8e6, "COMMODITY"),
 )  # fmt: skip
 _SUB_TYPES: Final = ("Layer-1", "Layer-2", "DeFi", "Meme", "AI", "Infrastructure", "Gaming", "Payment")
+NEWCOMER_PRICE: Final = 1.0
+NEWCOMER_DOLLARS: Final = 5e6
+"""What a symbol is like that is listed at run time and is nobody's asset yet."""
+
 _ONSETS: Final = [
     "B",
     "D",
@@ -196,6 +203,46 @@ def _future(
         funding_hours=hours,
         underlying_type=asset.kind,
         underlying_sub_type=sub,
+    )
+
+
+def newcomer(market: str, symbol: str, list_ms: int) -> Instrument:
+    """A symbol that nobody foresaw, as it may be listed at run time: a dollar each, of middling volume."""
+    pair = symbol.removesuffix("_PERP")
+    quote = next((q for q in ("USDT", "USDC", "FDUSD", "USD") if pair.endswith(q)), "USDT")
+    asset = Asset(pair.removesuffix(quote), NEWCOMER_PRICE, NEWCOMER_DOLLARS)
+    one = _future(0, asset, quote, list_ms=list_ms)
+    if market == "usdm":
+        return replace(one, symbol=symbol, pair=pair)
+    if market == "coinm":
+        return replace(
+            one,
+            market="coinm",
+            symbol=symbol,
+            pair=pair,
+            margin_asset=asset.name,
+            quantity_precision=0,
+            quote_precision=8,
+            step_size="1",
+            min_notional="",
+            contract_size=10,
+            funding_hours=8,
+        )
+    return replace(
+        one,
+        market="spot",
+        symbol=symbol,
+        pair=pair,
+        margin_asset="",
+        contract_type="",
+        price_precision=8,
+        quantity_precision=8,
+        quote_precision=8,
+        tick_size=f"{float(one.tick_size):.8f}",
+        step_size=f"{float(one.step_size):.8f}",
+        min_notional="5.00000000",
+        delivery_ms=0,
+        funding_hours=0,
     )
 
 

@@ -282,6 +282,7 @@ def test_listing_and_delisting_at_run_time() -> None:
     )
     with pytest.raises(ValueError, match="NEWUSDT"):
         market.list_symbol("usdm", "NEWUSDT", now)
+    assert (rows.values[:, 6] > 0).any() and len(np.unique(rows.values[:, 3])) > 3
     position = market.instruments("usdm").index(new)
     ended = market.delist_symbol("usdm", "NEWUSDT", later)
     assert ended.delist_ms is not None and ended.status_at(ended.delist_ms) == "SETTLING"
@@ -327,3 +328,16 @@ def test_fundings_come_on_the_hour_in_order(market: GeneratedMarket) -> None:
 
 def test_keys_are_the_same_in_every_process() -> None:
     assert key_of(7, "usdm", "BTCUSDT") == 317071880983607428
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol"), [("spot", "NEWUSDT"), ("coinm", "NEWUSD_PERP"), ("usdm", "NEWUSDC")]
+)
+def test_any_market_can_list(name: str, symbol: str) -> None:
+    market = GeneratedMarket(CONFIG)
+    new = market.list_symbol(name, symbol, market.start_ms)
+    assert (new.market, new.symbol, new.base) == (name, symbol, "NEW")
+    rows = market.klines(new, "1h", 0, 10, market.start_ms + 5 * 3_600_000)
+    assert rows.open_time[0] == market.start_ms and rows.values[:, 6].sum() > 100
+    known = market.instruments(name)[0]
+    assert (new.quantity_precision == known.quantity_precision) or name == "usdm"

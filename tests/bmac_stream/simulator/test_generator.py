@@ -177,6 +177,7 @@ def test_holes_come_as_often_as_asked() -> None:
     rows = minutes(market, market.instruments("usdm")[0], 60)
     gaps = np.diff(rows.open_time) // 60_000 - 1
     assert 8 <= (gaps > 0).sum() <= 35 and gaps.max() <= 20
+    assert market.source == "embedded:generator:seed=2,hole_days=4"
     none = GeneratedMarket(GeneratorConfig(seed=2, n_symbols=1, n_spot=0, n_coinm=0, hole_days=0))
     assert (np.diff(minutes(none, none.instruments("usdm")[0], 60).open_time) == 60_000).all()
 
