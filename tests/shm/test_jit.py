@@ -119,7 +119,7 @@ def _store(store: StoreArrays) -> None:
 
 
 def test_a_store_into_the_map_does_not_compile(reader: StoreReader) -> None:
-    with pytest.raises(numba.TypingError, match="readonly|Cannot modify"):
+    with pytest.raises(numba.TypingError, match=r"readonly|Cannot modify"):
         _store(reader.arrays)
 
 
