@@ -1,6 +1,7 @@
 """What the tests of the embedded exchange share: small generated markets and a GET that tells everything."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -67,12 +68,20 @@ class Client:
             return Answer(answer.status, answer.headers, await answer.json())
 
 
+async def eventually(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Wait until `holds()`; TimeoutError if it never does."""
+    async with asyncio.timeout(timeout_s):
+        while not holds():  # noqa: ASYNC110  # nobody announces it
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def running(**options: Any) -> AsyncIterator[tuple[Simulator, Client]]:
-    """A simulator on this loop and a client of it."""
+    """A simulator on this loop and a client of it; half a minute for all that is done with them."""
     market = options.pop("market", None) or small_market()
     timeout = aiohttp.ClientTimeout(total=20)
     async with (
+        asyncio.timeout(30),
         Simulator(market, **options) as simulator,
         aiohttp.ClientSession(timeout=timeout) as session,
     ):
