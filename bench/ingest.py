@@ -247,7 +247,7 @@ def sustained(options: Options, figures: Figures, live: Live) -> None:
     open_time = live.begin()
     rounds = feed.forming_rounds(open_time)
     n_round = frames_of(rounds[0])
-    counted_before, cpu_before = _frames(live), cpu_s(pid)
+    counted_before, cpu_before = _settled_frames(live), cpu_s(pid)
     started = time.monotonic()
     memory: list[tuple[int, int]] = []  # frames counted, KiB
     n_sent = n_closings = backlog = 0
@@ -303,6 +303,15 @@ def _spread(figures: Figures, name: str, values: list[float], note: str) -> None
 
 def _frames(live: Live) -> int:
     return live.store.counters()["ws_frames"]
+
+
+def _settled_frames(live: Live) -> int:
+    """The counter, once all that was sent before has been counted."""
+    before = -1
+    while before != (now := _frames(live)):
+        before = now
+        time.sleep(0.6)
+    return now
 
 
 def main(json: str | None = None, quick: bool = False, **sizes: float) -> None:

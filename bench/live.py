@@ -21,6 +21,8 @@ from truth import Truth
 
 import bmac_stream
 from bmac_stream.bar import INTERVALS_MS, N_COLUMNS
+from bmac_stream.client import Store
+from bmac_stream.errors import StoreNotFound
 from shm import StoreReader
 
 __all__ = ["Burst", "Disagreement", "Live", "Tls", "agreement"]
@@ -109,7 +111,7 @@ class Live:
             stack.callback(self._end_readers)
             self.strategy = self.reader(strategies.waiter)
             directory = str(self.place.memory)
-            self.store = bmac_stream.attach(self.name, directory=directory, timeout_s=60)
+            self.store = self._attach(directory)
             stack.callback(self.store.close)
             self.raw = StoreReader.attach(self.name, directory=directory)
             stack.callback(self.raw.close)
@@ -221,6 +223,16 @@ class Live:
         if self.tls:
             config["ca_file"] = str(self.tls.ca_file)
         return config
+
+    def _attach(self, directory: str) -> Store:
+        deadline = time.monotonic() + 60
+        while True:
+            self.collector.check()
+            try:
+                return bmac_stream.attach(self.name, directory=directory, timeout_s=1)
+            except StoreNotFound:
+                if time.monotonic() > deadline:
+                    raise
 
     def _until_live(self) -> None:
         """Plays bars while the collector loads its history, until two in a row were complete."""

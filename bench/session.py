@@ -57,8 +57,11 @@ class Child:
     def check(self) -> None:
         """RuntimeError with the end of its output if it has ended."""
         if self.process.poll() is not None:
-            tail = self.log.read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"{self.log.stem} ended with {self.process.returncode}:\n{tail}")
+            raise RuntimeError(f"{self.log.stem} ended with {self.process.returncode}:\n{self.tail()}")
+
+    def tail(self) -> str:
+        """The end of its output."""
+        return self.log.read_text(errors="replace")[-3000:]
 
     def stop(self, *, kill: bool = False, timeout_s: float = 15.0) -> int:
         """SIGTERM (or SIGKILL to it and what it started), bounded; the exit status."""
@@ -91,9 +94,11 @@ class Workplace:
         self._exchanges: list[Exchange] = []
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         for child in reversed(self._children):
             child.stop(timeout_s=5)
+            if kind is not None and issubclass(kind, Exception):
+                print(f"{child.log.stem} said at last:\n{child.tail()}", file=sys.stderr)
         for exchange in self._exchanges:
             exchange.stop(timeout_s=5)
         for folder in (self.disk, self.memory):

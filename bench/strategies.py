@@ -47,7 +47,7 @@ def waiter(pipe: Connection, name: str, directory: str) -> None:
         woken = time.monotonic_ns()
         closes = store.read_panel("close", lambda panel: panel[:, -1].copy(), n=1)
         read = time.monotonic_ns()
-        names = tuple(store.panel_symbols)
+        names = tuple(name or "" for name in store.panel_symbols)
         pipe.send(Woken(int(run_time), woken, read, names, closes, run_time.missing, run_time.absent))
     store.close()
 
