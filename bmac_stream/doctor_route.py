@@ -269,6 +269,9 @@ async def _first_frame(way: Way, clock: Clock, info: ExchangeInfo | None, timeou
         if event.kind in ("failed", "refused"):
             failures[:] = [event.detail]
 
+    symbols = _busy(way, info)
+    if not symbols:
+        return Check(what, "warn", "not tried: there is no symbol to listen to")
     began = loop.time()
     proxy = way.proxy_to(way.stream_urls[0])
     try:
@@ -285,7 +288,7 @@ async def _first_frame(way: Way, clock: Clock, info: ExchangeInfo | None, timeou
             open_timeout_s=min(timeout_s, 10.0),
             on_event=on_event,
         )
-        streams.set_symbols(_busy(way, info))
+        streams.set_symbols(symbols)
     except (ExchangeError, ValueError) as error:
         return Check(what, "fail", _text(error, timeout_s), _advice(error, proxy))
     running = asyncio.ensure_future(streams.run())

@@ -135,9 +135,11 @@ def network_error(error: BaseException, host: str, proxy: Proxy | None) -> Netwo
 def describe(error: BaseException) -> str:
     """An error of a socket, TLS, DNS or a library above them, in plain words."""
     chain = _chain(error)
-    for cause in chain:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"TLS verification failed: {cause.verify_message or cause}"
+    certificates = [cause for cause in chain if isinstance(cause, ssl.SSLCertVerificationError)]
+    if certificates:
+        # aiohttp's own subclass wraps the one that has the message
+        texts = [getattr(cause, "verify_message", "") for cause in certificates]
+        return f"TLS verification failed: {next(filter(None, texts), certificates[0])}"
     for cause in chain:
         if isinstance(cause, ssl.SSLError):
             return f"TLS failed: {cause.reason or cause}"
