@@ -95,6 +95,7 @@ class StoreWriter:
         self.spec = segment.layout.spec
         self.epoch = segment.epoch
         self._n_values = len(self.spec.columns)
+        self._n_slots = int(self._words[N_SLOTS])
         self._scratch = np.zeros(self.spec.max_symbols, np.int64)
         counters_at = segment.layout.counters_offset // 8
         self._counters = {name: counters_at + i for i, name in enumerate(self.spec.counters)}
@@ -179,6 +180,7 @@ class StoreWriter:
         if first_g < 0:
             raise OrderError(f"{self.path}: {symbol}: bar numbers start at 0, found first_g {first_g}")
         slot = slots.take(self._open_words, self.spec.max_symbols, symbol, first_g)
+        self._n_slots = slot + 1
         slots.touch(self._words)
         self.symbols[symbol] = slot
         return slot
@@ -226,9 +228,9 @@ class StoreWriter:
         values  float64[n_values]; NaN with status ABSENT or PENDING
         """
         row = self._row(values)
-        self._refuse(
-            ring.append(self._open_words, self._data, self._slot(slot), g, row, _checked(status)), slot, g
-        )
+        reason = ring.append(self._open_words, self._data, self._slot(slot), g, row, _checked(status))
+        if reason != ring.OK:
+            self._refuse(reason, slot, g)
 
     def append_rows(
         self, slot: npt.ArrayLike, g: npt.ArrayLike, values: npt.ArrayLike, status: npt.ArrayLike
@@ -420,7 +422,7 @@ class StoreWriter:
         return self._words
 
     def _slot(self, slot: int) -> int:
-        if not 0 <= slot < int(self._open_words[N_SLOTS]):
+        if not 0 <= slot < self._n_slots:
             raise SymbolNotFound(f"{self.path}: slot {slot} was never taken")
         return slot
 
@@ -463,7 +465,7 @@ class StoreWriter:
 
 def _checked(status: int) -> int:
     """A status that a published row may have. ValueError for any other."""
-    if not Status.BAR <= status <= Status.PENDING:
+    if not 1 <= status <= 3:  # plain numbers: comparing enums would cost as much as the append
         raise ValueError(f"a row's status is BAR, ABSENT or PENDING (1 to 3), found {status!r}")
     return int(status)
 
