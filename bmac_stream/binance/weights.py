@@ -34,6 +34,7 @@ CEILING: Final = 0.95
 """Part of the limit that all users of the address together may reach before we hold back."""
 
 _MAX_MARGIN_MS: Final = 5_000.0
+_ON_ITS_WAY_S: Final = 2.0  # how long after we gave it up a request may still reach the exchange, wall time
 _MAX_BLOCK_S: Final = 4 * 86_400.0  # Binance's longest ban is 3 days; a header that says more is wrong
 
 
@@ -128,23 +129,28 @@ class Governor:
         self.waited_s += ticket.granted - asked
         return ticket
 
-    def end(self, ticket: Ticket) -> None:
-        """The request is over: answered, failed or cancelled. Its weight stays counted in its window."""
+    def end(self, ticket: Ticket, *, answered: bool = True) -> None:
+        """The request is over. Its weight stays counted in its window; without an answer (failed, cancelled)
+        it may still be on its way, and counts for a little longer."""
         if ticket.ended < math.inf:
             return
         self._refresh()
         ticket.ended = self._monotonic()
-        if self._windows_of(ticket, ticket.ended) == (self._window, self._window):
+        if not answered:
+            ticket.ended += _ON_ITS_WAY_S
+        elif self._windows_of(ticket, ticket.ended) == (self._window, self._window):
             self._answered += ticket.weight
 
     @asynccontextmanager
     async def request(self, weight: int) -> AsyncIterator[Ticket]:
         """`acquire` and `end` around one request, whatever happens to it."""
         ticket = await self.acquire(weight)
+        answered = False
         try:
             yield ticket
+            answered = True
         finally:
-            self.end(ticket)
+            self.end(ticket, answered=answered)
 
     # ------------------------------------------------------------------------------------ learning
 
