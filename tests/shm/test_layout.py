@@ -29,7 +29,7 @@ def test_areas_follow_each_other_without_overlap(cells: int, n_columns: int) -> 
     slots_end = layout.slots_offset + 3 * lay.SLOT_WORDS * 8
     assert lay.HEADER_BYTES == lay.STATE * 8
     assert lay.PHASE_CELL * 8 + lay.PHASE_CELLS * lay.PHASE_BYTES <= lay.JOURNAL * 8
-    assert lay.JOURNAL * 8 + lay.JOURNAL_ENTRIES * lay.JOURNAL_ENTRY_WORDS * 8 == layout.slots_offset
+    assert layout.slots_offset == lay.JOURNAL * 8 + lay.JOURNAL_ENTRIES * lay.JOURNAL_ENTRY_WORDS * 8
     assert slots_end == layout.counters_offset
     assert layout.counters_offset + 2 * 8 <= layout.forming_offset
     assert layout.forming_offset + 3 * cells * (1 + n_columns) * 8 <= layout.redo_offset

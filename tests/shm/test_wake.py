@@ -4,6 +4,7 @@ Lost wake-ups under load are test_stress.py's subject."""
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import threading
 import time
@@ -118,6 +119,25 @@ def test_dead_and_stalled_writers_end_a_wait(writer: StoreWriter, reader: StoreR
     with pytest.raises(WriterDead, match=r"nobody writes it, silent for [0-9.]+ s \(phase 'closed'"):
         reader.wait(4, 10)
     assert reader.wait(3, 10) == 4, "what is there can still be had"
+
+
+def test_a_signal_ends_a_blocked_wait(reader: StoreReader) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(signum: int, frame: object) -> None:
+        raise Stop
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        start = time.monotonic()
+        with pytest.raises(Stop):
+            reader.wait(4, 30)
+        assert time.monotonic() - start < 10
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 async def test_asyncio_waits_by_eventfd(writer: StoreWriter, reader: StoreReader) -> None:
