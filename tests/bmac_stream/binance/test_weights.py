@@ -95,7 +95,7 @@ async def _hammer(case: dict[str, Any]) -> tuple[Governor, World, int]:
     return governor, world, done
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(_cases())
 def test_never_above_the_share_in_any_minute_of_the_exchange(case: dict[str, Any]) -> None:
     governor, world, done = run_virtual(_hammer(case))
@@ -104,6 +104,29 @@ def test_never_above_the_share_in_any_minute_of_the_exchange(case: dict[str, Any
     if not case["cancel"]:
         assert done == 40 * case["workers"]
         assert governor.used_total == sum(world.seen.values())
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("errors", "latency_s", "cancel"),
+    [
+        ([2_500.0], 0.05, 0.0),  # our clock runs ahead
+        ([-2_500.0], 0.05, 0.0),
+        ([2_900.0, -2_900.0, 2_900.0, -2_900.0, 2_900.0, -2_900.0], 0.05, 0.0),  # and jumps at every sync
+        ([-2_900.0, 2_900.0, -2_900.0, 2_900.0, -2_900.0, 2_900.0], 0.05, 0.0),
+        ([0.0], 3.0, 0.0),  # slow answers
+        ([0.0], 3.0, 0.7),  # requests that are given up, and arrive all the same
+    ],
+)
+def test_known_ways_to_exceed_a_minute(
+    errors: list[float], latency_s: float, cancel: float, seed: int
+) -> None:
+    case = {
+        "rate": 1.0, "limit": 100, "share": 0.5, "uncertainty": max(map(abs, errors)), "errors": errors,
+        "start": 1_000, "workers": 6, "latency_s": latency_s, "cancel": cancel, "seed": seed,
+    }  # fmt: skip
+    governor, world, _ = run_virtual(_hammer(case))
+    assert max(world.seen.values()) <= governor.capacity == 50
 
 
 def test_a_minutes_share_is_used_to_the_full() -> None:
