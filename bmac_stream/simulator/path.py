@@ -88,6 +88,8 @@ def _fill(
         v, q = np.rint(values[s, 4] * vs), np.rint(values[s, 5] * qs)
         tv, tq = np.rint(values[s, 7] * vs), np.rint(values[s, 8] * qs)
         steps = int(min(n, float(limit)))
+        if steps == 1 and o != c:  # an odd recording: one trade, two prices
+            steps = 2
         count[s] = steps
         key = _mix(keys[s] ^ _mix(np.uint64(open_ms[s])))
         # way points: open at 0, two extremes between, close at the end
@@ -142,7 +144,7 @@ def _fill(
             taken += p * (taker - before_taker)
             total[s, k, 0] = volume
             total[s, k, 1] = paid
-            total[s, k, 2] = k + 1 + np.floor((n - steps) * (k + 1) / steps)
+            total[s, k, 2] = max(k + 1 + np.floor((n - steps) * (k + 1) / steps), 1.0)
             total[s, k, 3] = taker
             total[s, k, 4] = taken
         # quote sums in proportion to price * volume, so that they end on the bar's own
@@ -169,7 +171,7 @@ def make_steps(values: F64, open_ms: I64, keys: np.ndarray, scales: F64, base_ms
     """
     m = len(values)
     busiest = np.nanmax(values[:, 6]) if m and not np.isnan(values[:, 6]).all() else 0.0
-    k = max(1, int(min(busiest, MAX_STEPS)))
+    k = max(2, int(min(busiest, MAX_STEPS)))
     steps = Steps(
         np.empty(m, np.int64),
         np.empty((m, k), np.int64),

@@ -12,7 +12,7 @@ from bmac_stream.simulator.generator import GeneratedMarket, GeneratorConfig
 from bmac_stream.simulator.market import Instrument, Rows
 
 MINUTE = 60_000
-CONFIG = GeneratorConfig(seed=3, n_symbols=24, n_spot=8, n_coinm=4, listing_hours=0)
+CONFIG = GeneratorConfig(seed=3, n_symbols=24, n_spot=30, n_coinm=4, listing_hours=0)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +130,14 @@ def test_pushes_are_the_klines(market: GeneratedMarket, name: str, interval: str
         assert ((got.event_ms > since) & (got.event_ms <= now)).all()
         places = [index.tolist().index(p) for p in got.position]
         assert places == sorted(places)
+        formed = set(got.position[~got.closed].tolist())
+        for position in index[::5].tolist():  # a forming row is pushed if and only if a trade happened
+            instrument, opens = market.instruments(name)[position], floor_open_time(now, interval)
+            n = [
+                market.klines(instrument, interval, opens, 1, t).values[:, 6].sum()
+                for t in (max(since, opens - 1), now)
+            ]
+            assert (position in formed) == (n[1] > n[0])
         for i, position in enumerate(got.position.tolist()):
             instrument, opens = market.instruments(name)[position], int(got.open_time[i])
             truth = market.klines(instrument, interval, opens, 1, now)
@@ -230,6 +238,9 @@ def test_holes_are_left_out_and_do_not_count(market: GeneratedMarket) -> None:
     assert ((rows.open_time - DAY_MS) // MINUTE).tolist() == [8, 9, 13, 14, 15]
     back = flat.klines(instrument, "1m", 0, 4, 2 * DAY_MS, end_ms=DAY_MS + 14 * MINUTE, latest=True)
     assert ((back.open_time - DAY_MS) // MINUTE).tolist() == [8, 9, 13, 14]
+    many = flat.klines(instrument, "1m", DAY_MS, 100, 2 * DAY_MS)
+    assert len(many.open_time) == 100 and many.open_time[-1] == DAY_MS + 102 * MINUTE
+    assert len(flat.klines(instrument, "1m", 0, 100, DAY_MS + 60 * MINUTE, latest=True).open_time) == 100
     # a longer bar is made of what there is; one without any is no bar
     assert flat.klines(instrument, "5m", DAY_MS + 10 * MINUTE, 1, 2 * DAY_MS).values[0, 6] == 2
     three = flat.klines(instrument, "3m", DAY_MS + 9 * MINUTE, 2, 2 * DAY_MS)

@@ -63,6 +63,14 @@ def test_a_path_ends_on_its_bar_and_stays_inside(values: np.ndarray) -> None:
     assert (total == np.rint(total)).all()
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_odd_bars_are_reached_too(n: int) -> None:
+    """Recordings hold bars with more prices than trades, or quote volume without volume."""
+    odd = np.array([[50.0, 52.0, 49.0, 51.0, 0.0, 7.0, n, 0.0, 3.0]])
+    units, _, _ = forming(make(odd), 0, 10**12)
+    assert units[0].tolist() == [5000.0, 5200.0, 4900.0, 5100.0, 0.0, 700_000.0, n, 0.0, 300_000.0]
+
+
 def test_paths_are_the_same_again_and_differ_between_keys_and_bars() -> None:
     values = bar(500, 520, 490, 505, 90_000, 100, 30_000)
     a, b = make(values), make(values)
