@@ -585,11 +585,11 @@ class StoreReader:
         if count <= 0:
             self._check_visible(slot)
         end = count if g_end is None else g_end
-        if not 0 < n < self.cap or end > count or end - n < count - self.cap:
+        if not 0 < n < self.cap or end > count or end - n <= count - self.cap:
             self._check_n(n)
             raise Lagging(
                 f"{self.path}: slot {slot}: bars {end - n} to {end - 1} asked for, "
-                f"{count - self.cap} to {count - 1} are held"
+                f"{count - self.cap + 1} to {count - 1} are held"
             )
         return (end - n) % self.cap
 

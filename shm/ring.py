@@ -375,7 +375,8 @@ def _correctable(words: Any, data: Any, slot: int, g0: int, n: int) -> int:
     if state != _ACTIVE and state != _DELISTED:
         return BAD_STATE
     count = load_relaxed(words, at + SLOT_COUNT)
-    oldest = max(load_relaxed(words, at + SLOT_FIRST_G), count - data.shape[2] // 2)
+    # Bar count - cap is no longer held: its cell is the one that bar `count` goes to, perhaps half written.
+    oldest = max(load_relaxed(words, at + SLOT_FIRST_G), count - data.shape[2] // 2 + 1)
     if g0 < oldest or g0 + n > count:
         return NOT_HELD
     return OK

@@ -354,10 +354,11 @@ class StoreWriter:
         are NaN and EMPTY.
         """
         count, cap = self.count(slot), self._segment.layout.cap
-        if n < 0 or g0 + n > count or g0 < count - cap:
+        oldest = max(count - cap + 1, 0)  # the cell before is the next to be written, perhaps half
+        if n < 0 or g0 + n > count or g0 < oldest:
             raise OrderError(
                 f"{self.path}: {self._name(slot)}: bars {g0} to {g0 + n - 1} asked for, "
-                f"{max(count - cap, 0)} to {count - 1} are held"
+                f"{oldest} to {count - 1} are held"
             )
         at = g0 % cap
         rows = self._data[slot, :, at : at + n]
@@ -459,7 +460,7 @@ class StoreWriter:
             raise OrderError(f"{who} is {self.slot_state(slot).name}; slot {slot} cannot take this")
         if reason == ring.BAD_COUNT:
             raise OrderError(f"{who}: bar {g} asked for, bar {count} is next")
-        oldest = max(self.first_g(slot), count - self._segment.layout.cap)
+        oldest = max(self.first_g(slot), count - self._segment.layout.cap + 1)
         raise OrderError(f"{who}: bars {g} to {g + n - 1} asked for, {oldest} to {count - 1} are held")
 
 

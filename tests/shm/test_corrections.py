@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from shm import Lagging, Status, StoreReader, StoreWriter, WriterDead, WriterStalled, ring
+from shm import Lagging, OrderError, Status, StoreReader, StoreWriter, WriterDead, WriterStalled, ring
 from shm import layout as lay
 from tests.shm.support import fill, row, rows, small_spec
 
@@ -29,12 +29,14 @@ def reader(writer: StoreWriter, store_name: str) -> Iterator[StoreReader]:
 def test_every_bar_in_the_ring_can_be_corrected(writer: StoreWriter, reader: StoreReader) -> None:
     a, b = fill(writer, 2, 0, 40)
     other = reader.data[b].copy()
-    for g in range(40 - CAP, 40):
+    for g in range(40 - CAP + 1, 40):
         writer.correct(a, g, NEW + g, Status.BAR)
         assert np.array_equal(reader.data[a, :3, g % CAP], NEW + g)
         assert np.array_equal(reader.data[a, :3, g % CAP + CAP], NEW + g)
     assert np.array_equal(reader.data[b], other)
-    assert reader.count(a) == 40 and reader.n_corrections == CAP
+    assert reader.count(a) == 40 and reader.n_corrections == CAP - 1
+    with pytest.raises(OrderError, match="25 to 39 are held"):
+        writer.correct(a, 24, NEW)
 
 
 def test_a_pending_bar_is_filled_late(writer: StoreWriter, reader: StoreReader) -> None:

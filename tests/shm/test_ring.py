@@ -238,10 +238,10 @@ def test_panel_is_valid_until_head_comes_round(writer: StoreWriter, reader: Stor
 
 def test_views_out_of_range_are_refused(writer: StoreWriter, reader: StoreReader) -> None:
     (slot,) = fill(writer, 1, 0, 40)
-    for n, g_end in ((4, 41), (5, 28), (CAP - 1, 38)):
-        with pytest.raises(Lagging, match="24 to 39 are held"):
+    for n, g_end in ((4, 41), (4, 28), (CAP - 1, 39)):
+        with pytest.raises(Lagging, match="25 to 39 are held"):
             reader.view(slot, "a", n, g_end)
-    assert list(reader.view(slot, "a", 4, 28)) == [24, 25, 26, 27]
+    assert list(reader.view(slot, "a", 4, 29)) == [25, 26, 27, 28]
     for n in (0, -1, CAP, 10**6):
         with pytest.raises(ValueError, match="1 to 15 bars"):
             reader.view(slot, "a", n)
@@ -344,7 +344,7 @@ class Oracle:
 
     def correct(self) -> None:
         if (slot := self.pick(self.of(SlotState.ACTIVE, SlotState.DELISTED))) is not None:
-            held = range(max(self.first[slot], self.next[slot] - CAP), self.next[slot])
+            held = range(max(self.first[slot], self.next[slot] - CAP + 1), self.next[slot])
             if held:
                 g = int(self.rng.choice(held))
                 n = min(int(self.rng.integers(1, 4)), held.stop - g)

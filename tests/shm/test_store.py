@@ -172,10 +172,10 @@ def test_the_writer_reads_its_own_bars(writer: StoreWriter) -> None:
     values, statuses = writer.read(slot, 30, 10)
     assert np.array_equal(values, rows(slot, 30, 10)) and values.flags.writeable
     assert statuses.dtype == np.uint8 and list(statuses) == [1] * 10
-    assert writer.read(slot, 24, 16)[0][0, 0] == 24
+    assert writer.read(slot, 25, 15)[0][0, 0] == 25
     assert writer.read(slot, 40, 0)[0].shape == (0, 3)
-    for g0, n in ((23, 2), (39, 2), (40, 1), (30, -1)):
-        with pytest.raises(OrderError, match="24 to 39 are held"):
+    for g0, n in ((24, 2), (39, 2), (40, 1), (30, -1)):
+        with pytest.raises(OrderError, match="25 to 39 are held"):
             writer.read(slot, g0, n)
 
 
