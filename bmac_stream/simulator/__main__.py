@@ -5,25 +5,29 @@ SIGINT.
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
 import signal
 import ssl
+import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import fire
 
 from bmac_stream.simulator.exchange import Settings
 from bmac_stream.simulator.generator import DEFAULT_START_MS, GeneratedMarket, GeneratorConfig
 from bmac_stream.simulator.limits import Era
-from bmac_stream.simulator.market import Market
+from bmac_stream.simulator.market import MARKETS, Market
+from bmac_stream.simulator.recorded import RecordedMarket
 from bmac_stream.simulator.server import Simulator
 
 __all__ = ["main"]
 
 
 def main(
-    markets: str | Sequence[str] = "spot,usdm,coinm",
+    markets: str | Sequence[str] = "",
     *,
     rate: float = 1.0,
     seed: int = 7,
@@ -33,6 +37,9 @@ def main(
     listing_hours: float = 12.0,
     hole_days: int = 30,
     data: str = "",
+    history_days: float = 10.0,
+    exchange_info: str = "",
+    funding: str = "",
     start: str | int = "",
     host: str = "127.0.0.1",
     port: int = 0,
@@ -45,7 +52,7 @@ def main(
     """Serve Binance's REST and WebSocket protocol for a generated or a recorded market.
 
     Args:
-        markets: some of spot,usdm,coinm; each listens on a port of its own
+        markets: some of spot,usdm,coinm, each on a port of its own; default: all that there is data for
         rate: exchange seconds per wall second; above 1 for a time-lapse
         seed: of the generated market and of the faults' probabilities
         n_symbols: generated: USD-M perpetuals that trade
@@ -53,7 +60,10 @@ def main(
         n_coinm: generated: COIN-M perpetuals
         listing_hours: generated: hours between scheduled listings and delistings; 0: none
         hole_days: generated: one day in so many has minutes without any bar; 0: none
-        data: a directory or file of recorded klines to serve instead of the generator
+        data: a directory or file of recorded klines of one market to serve instead of the generator
+        history_days: recorded: days of the data that lie behind when it starts
+        exchange_info: recorded: an exchangeInfo body (.json, .json.gz) for precisions that bars do not show
+        funding: recorded: a parquet file of fundings; without it they are invented
         start: exchange time to start at, ms or ISO 8601 (UTC); default: the market's own
         host: address to listen on
         port: of the first market, the others follow; 0: free ones
@@ -63,7 +73,9 @@ def main(
         tls_key: PEM file of its key
         seconds: end after so many wall seconds; 0: never
     """
-    names = [m.strip() for m in markets.split(",")] if isinstance(markets, str) else list(markets)
+    names = (
+        [m.strip() for m in markets.split(",") if m.strip()] if isinstance(markets, str) else list(markets)
+    )
     tls = None
     if tls_cert:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -71,9 +83,15 @@ def main(
     start_ms = _time_ms(start)
     market: Market
     if data:
-        from bmac_stream.simulator.recorded import RecordedMarket
-
-        market = RecordedMarket(data)
+        only = names[0] if len(names) == 1 else None
+        market = RecordedMarket(
+            data,
+            market=only,
+            history_days=history_days,
+            start_ms=start_ms,
+            exchange_info=exchange_info or None,
+            funding=funding or None,
+        )
     else:
         begin = DEFAULT_START_MS if start_ms is None else start_ms // 60_000 * 60_000
         market = GeneratedMarket(
@@ -87,6 +105,7 @@ def main(
                 hole_days=hole_days,
             )
         )
+    names = names or [name for name in MARKETS if market.instruments(name)]
     simulator = Simulator(
         market,
         markets=names,
@@ -102,9 +121,15 @@ def main(
 
 
 async def _serve(simulator: Simulator, seconds: float) -> None:
-    ended = asyncio.Event()
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it is ending already
+            loop.call_soon_threadsafe(ended.set)
+
+    # Not the loop's own handlers: they go with the loop, and a second signal would then kill the process.
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        signal.signal(number, end)
     async with simulator:
         print(json.dumps(simulator.ready()), flush=True)
         try:
@@ -127,4 +152,8 @@ def _time_ms(text: str | int) -> int | None:
 
 
 if __name__ == "__main__":
-    fire.Fire(main)
+    try:
+        fire.Fire(main)
+    except (ValueError, OSError) as error:
+        print(f"bmac_stream.simulator: {error}", file=sys.stderr)
+        sys.exit(2)
