@@ -58,46 +58,51 @@ def test_wait_times_out(reader: StoreReader) -> None:
         start = time.monotonic()
         with pytest.raises(TimeoutError, match=r"nothing new within 0.05 s"):
             reader.wait(4, 0.05, spin_us=spin_us)
-        assert 0.05 <= time.monotonic() - start < 3
+        assert time.monotonic() - start >= 0.05
 
 
+@pytest.fixture
+def no_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sleepers do not look up by themselves for a minute: only a bell can wake them."""
+    monkeypatch.setattr("shm.reader._SLICE_S", 60.0)
+
+
+@pytest.mark.usefixtures("no_slices")
 @pytest.mark.parametrize("spin_us", [0.0, 1e6])
 def test_all_blocked_readers_wake(writer: StoreWriter, store_name: str, spin_us: float) -> None:
-    """The writer's own call wakes one; the bell thread wakes the rest, long before their slices end."""
+    """The writer's own call wakes one; the bell thread wakes the rest."""
     n_readers = 2 if spin_us else 6
     results: list[int] = []
-    late: list[float] = []
 
     def sleeper() -> None:
         with StoreReader.attach(store_name) as reader:
             seen = 4
-            for _ in range(3):
-                seen = reader.wait(seen, 10, spin_us=spin_us)
-                late.append(time.monotonic() - published[0])
+            while seen < 7:
+                seen = reader.wait(seen, 60, spin_us=spin_us)
             results.append(seen)
 
-    published = [0.0]
+    start = time.monotonic()
     threads = [threading.Thread(target=sleeper) for _ in range(n_readers)]
     for thread in threads:
         thread.start()
     for _ in range(3):
         time.sleep(0.1)
-        published[0] = time.monotonic()
         last = _advance(writer)
     for thread in threads:
-        thread.join(10)
+        thread.join(100)
     assert results == [last] * n_readers
-    assert sorted(late)[len(late) // 2] < 0.2, "most woke by the bell, not when a slice of 0.5 s ended"
+    assert time.monotonic() - start < 30, "woken, not timed out"
 
 
+@pytest.mark.usefixtures("no_slices")
 def test_notify_wakes_readers_of_one_slot(writer: StoreWriter, reader: StoreReader) -> None:
     results: list[int] = []
-    thread = threading.Thread(target=lambda: results.append(reader.wait_slot(0, 5, 10)))
+    thread = threading.Thread(target=lambda: results.append(reader.wait_slot(0, 5, 60)))
     thread.start()
     time.sleep(0.05)
     writer.skip_to(0, 6)
     writer.notify()
-    thread.join(5)
+    thread.join(30)
     assert results == [6]
 
 
@@ -114,7 +119,7 @@ def test_dead_and_stalled_writers_end_a_wait(writer: StoreWriter, reader: StoreR
     start = time.monotonic()
     with pytest.raises(WriterStalled, match=rf"process {os.getpid()} holds .* silent for [0-9.]+ s.*0.3 s"):
         reader.wait(4, 10)
-    assert 0.3 <= time.monotonic() - start < 5
+    assert time.monotonic() - start >= 0.29
     writer.close()
     with pytest.raises(WriterDead, match=r"nobody writes it, silent for [0-9.]+ s \(phase 'closed'"):
         reader.wait(4, 10)
@@ -140,17 +145,18 @@ def test_a_signal_ends_a_blocked_wait(reader: StoreReader) -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.usefixtures("no_slices")
 async def test_asyncio_waits_by_eventfd(writer: StoreWriter, reader: StoreReader) -> None:
     assert await reader.wait_async(-1, 0.0) == 4
     with pytest.raises(TimeoutError):
         await reader.wait_async(4, 0.05)
-    waits = [asyncio.create_task(reader.wait_async(4, 10)) for _ in range(3)]
+    waits = [asyncio.create_task(reader.wait_async(4, 60)) for _ in range(3)]
     await asyncio.sleep(0.05)
     assert writer._bell.n_bells == 1, "one eventfd, however many tasks"
     start = time.monotonic()
     g = _advance(writer)
     assert await asyncio.gather(*waits) == [g] * 3
-    assert time.monotonic() - start < 0.4, "woken by the bell, not by a slice"
+    assert time.monotonic() - start < 30, "woken, not timed out"
 
 
 async def test_arrivals(writer: StoreWriter, reader: StoreReader) -> None:
@@ -189,14 +195,15 @@ async def test_asyncio_finds_a_restarted_writer(
         assert await task == g
 
 
+@pytest.mark.usefixtures("no_slices")
 async def test_asyncio_without_a_socket_sleeps_in_a_thread(writer: StoreWriter, reader: StoreReader) -> None:
     bell_path(reader.path).unlink()
-    task = asyncio.create_task(reader.wait_async(4, 10))
+    task = asyncio.create_task(reader.wait_async(4, 60))
     await asyncio.sleep(0.1)
     start = time.monotonic()
     g = _advance(writer)
     assert await task == g
-    assert time.monotonic() - start < 0.4
+    assert time.monotonic() - start < 30, "woken, not timed out"
 
 
 def test_asyncio_reader_may_move_to_another_loop(writer: StoreWriter, reader: StoreReader) -> None:
