@@ -132,11 +132,10 @@ async def _serve(simulator: Simulator, seconds: float) -> None:
         signal.signal(number, end)
     async with simulator:
         print(json.dumps(simulator.ready()), flush=True)
-        try:
-            async with asyncio.timeout(seconds or None):
-                await ended.wait()
-        except TimeoutError:
-            pass
+        waits = [asyncio.ensure_future(e.wait()) for e in (ended, simulator.failed)]
+        await asyncio.wait(waits, timeout=seconds or None, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
 
 def _time_ms(text: str | int) -> int | None:

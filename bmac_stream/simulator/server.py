@@ -84,6 +84,9 @@ class Simulator:
         self._formats: dict[tuple[str, str, str], KlineFormat] = {}
         self.down = False
         """True while a restart keeps the listeners closed."""
+        self.failed: asyncio.Event = asyncio.Event()
+        """Set when a part of the exchange broke (a bug of ours); `stop` raises what broke it."""
+        self._failure: BaseException | None = None
 
     # ---- life --------------------------------------------------------------------------------------
 
@@ -118,6 +121,8 @@ class Simulator:
             _abort_all(runner)
             await runner.cleanup()
         self._runners.clear()
+        if self._failure is not None:
+            raise self._failure
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -140,7 +145,13 @@ class Simulator:
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = self._failure or task.exception()
+            self.failed.set()
 
     # ---- what it is --------------------------------------------------------------------------------
 

@@ -203,7 +203,7 @@ class Hub:
         self._positions: dict[str, dict[str, int]] = {}
         self._wake = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
-        self._contract_day = 0
+        self._hour = 0
 
     # ---- connections -------------------------------------------------------------------------------
 
@@ -443,11 +443,11 @@ class Hub:
 
     def _round(self, now: int) -> float:
         """One round of pushes at exchange time `now`; returns when the next is due, ms."""
-        day = now // 86_400_000
-        if day != self._contract_day:  # contracts roll over at a day's 08:00 at the latest: look daily
-            if self._contract_day and any(t.meaning.kind == "continuous" for t in self._topics.values()):
+        hour = now // 3_600_000
+        if hour != self._hour:  # contracts roll over on the hour
+            if self._hour and any(t.meaning.kind == "continuous" for t in self._topics.values()):
                 self.universe_changed()
-            self._contract_day = day
+            self._hour = hour
         for connection in self.connections:
             connection.congested = (
                 connection.transport.get_write_buffer_size() > self.exchange.settings.soft_buffer

@@ -238,3 +238,17 @@ async def test_nothing_is_left_when_it_ends() -> None:
         simulator.fault("restart", seconds=100)
         await asyncio.sleep(0.05)
     await eventually(lambda: len(asyncio.all_tasks()) <= before)
+
+
+async def test_a_bug_of_ours_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    market = new_market()
+
+    def broken(*args: object, **options: object) -> None:
+        raise ArithmeticError("broken on purpose")
+
+    monkeypatch.setattr(market, "updates", broken)
+    with pytest.raises(ArithmeticError, match="on purpose"):
+        async with running(market=market) as (simulator, client):
+            url = simulator.urls("usdm")["stream"] + "/market/ws/btcusdt@kline_1m"
+            await client.session.ws_connect(url)
+            await asyncio.wait_for(simulator.failed.wait(), 5)
