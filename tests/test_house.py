@@ -1,4 +1,4 @@
-"""The house itself: imports point one way, ours are the packages imported, the files agree with each other."""
+"""The house itself: imports point one way, ours are the packages imported, the files agree."""
 
 import ast
 import importlib
