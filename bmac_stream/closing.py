@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from .backfill import BAR
+from .backfill import BAR, CLOSE_MARGIN_MS
 from .bar import COLUMNS
 from .clock import Clock
 from .fetcher import Fetcher
@@ -26,6 +26,7 @@ MUTE_BARS: Final = (2, 6, 18, 54)
 LOOKED_AT: Final = 50
 """Mute symbols looked at per bar: when more are mute, a connection is, and its watchdog sees to that."""
 MEND_EVERY_MS: Final = 1_000.0
+ASK_AGAIN_MS: Final = 500.0
 _TRADES: Final = COLUMNS.index("trade_num")
 
 
@@ -33,6 +34,7 @@ class Closer:
     """The deadlines of every close.
 
     resubscribe  called with symbols whose frames do not come though others' do
+    on_pending   called with symbols that a run_time was completed without
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Closer:
         grace: Grace,
         *,
         resubscribe: Callable[[list[str]], None] = lambda symbols: None,
+        on_pending: Callable[[list[str]], None] = lambda symbols: None,
     ) -> None:
         self.n_completed = 0
         """Run_times completed by this process."""
@@ -55,9 +58,11 @@ class Closer:
         self._clock = clock
         self._grace = grace
         self._resubscribe = resubscribe
+        self._on_pending = on_pending
         self._mute: dict[str, int] = {}
         self._newest = writer.target - 1
         self._repairs = 0
+        self._listening_from = -1  # the first bar of which frames would have been seen from its beginning
         writer.on_complete = self._on_complete
 
     async def run(self) -> None:
@@ -73,16 +78,23 @@ class Closer:
                 await self._wait(0.2)
                 continue
             g = writer.target
-            if await self._completed(g, writer.close_ms(g) + grace.grace_ms):
+            patience_ms = max(grace.grace_ms, CLOSE_MARGIN_MS + min(self._clock.uncertainty_ms, 1_000.0) + 50)
+            if await self._completed(g, writer.close_ms(g) + patience_ms):
                 continue
             # a loop that was held up finds several bars closed: they are settled together
-            newest = max(g, self._closed_by(self._clock.now_ms() - grace.grace_ms))
+            newest = max(g, self._closed_by(self._clock.now_ms() - patience_ms))
             late = writer.behind(newest)
-            for series in late:
-                self._fetcher.repair(series.symbol)
             budget_ms = grace.settle_ms(len(late), self._fetcher.n_workers) - grace.grace_ms
-            if not await self._completed(newest, self._clock.now_ms() + budget_ms):
-                writer.settle(newest)
+            deadline_ms = self._clock.now_ms() + budget_ms
+            while (now_ms := self._clock.now_ms()) < deadline_ms:
+                for series in late:
+                    if series.next_g <= newest:
+                        self._fetcher.repair(series.symbol)
+                if await self._completed(newest, min(deadline_ms, now_ms + ASK_AGAIN_MS)):
+                    break
+            else:
+                if pending := writer.settle(newest):
+                    self._on_pending(pending)
 
     async def _mend(self) -> None:
         """Ask again for pending bars, for doubtful ones, and for holes that live bars wait behind."""
@@ -140,7 +152,10 @@ class Closer:
         if pending:
             text += f", pending: {_names(pending)}"
         log.info(text)
-        self._listen_for_mute(g)
+        if self._listening_from < 0:
+            self._listening_from = writer.now_g() + 1
+        if g >= self._listening_from:
+            self._listen_for_mute(g)
         self.completed.set()
 
     def _listen_for_mute(self, g: int) -> None:

@@ -56,6 +56,8 @@ FIRST_TRIES_S: Final = 10.0
 """A restarted collector whose REST does not answer for so long goes on with the symbols its store holds."""
 END_S: Final = 8.0
 """What a clean end may take; then processes are killed."""
+LOOK_SOON_MS: Final = 60_000.0
+"""Between two readings of exchangeInfo at least, when symbols are missing: exchange ms."""
 CONFIRM_S: Final = 1.0
 """A delisting is believed when a second exchangeInfo, this much later, says so too."""
 
@@ -114,6 +116,7 @@ class Collector:
         self._told: dict[str, int] = {}  # gauges as last written
         self._n = dict.fromkeys(_GAUGES, 0)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._look_soon = asyncio.Event()
         self._quiet = Quiet(log)
         self._heard_ms = 0
 
@@ -273,7 +276,12 @@ class Collector:
             on_event=self._on_stream,
         )
         self.closer = Closer(
-            self.writer, self.fetcher, clock, self.grace, resubscribe=self.streams.resubscribe
+            self.writer,
+            self.fetcher,
+            clock,
+            self.grace,
+            resubscribe=self.streams.resubscribe,
+            on_pending=lambda symbols: self._look_soon.set(),
         )
 
     def _state_file(self, rest_url: str | None) -> Any:
@@ -391,10 +399,15 @@ class Collector:
             self.fetcher.load(name, self.symbols[name])
 
     async def _watch_universe(self) -> None:
-        """Listings and delistings."""
+        """Listings and delistings: now and then, and soon when a symbol's bar does not come."""
         pause_s = max(self.clock.wall_s(self.config.exchange_info_every_sec * 1e3), 1.0)
+        least_s = min(max(self.clock.wall_s(LOOK_SOON_MS), 1.0), pause_s)
         while True:
-            await asyncio.sleep(pause_s * random.uniform(0.9, 1.0))
+            self._look_soon.clear()
+            await asyncio.sleep(least_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout((pause_s - least_s) * random.uniform(0.9, 1.0)):
+                    await self._look_soon.wait()
             try:
                 await self._apply(await self._ask_universe())
             except ExchangeError as error:

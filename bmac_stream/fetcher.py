@@ -31,7 +31,7 @@ log = logging.getLogger("bmac_stream.rest")
 HISTORY_SHARE: Final = 0.95
 """History leaves this much of our weight untouched: a closing bar must not wait for the next minute."""
 
-FIRST_PAUSE_MS: Final = 5_000.0
+FIRST_PAUSE_MS: Final = 1_000.0
 LONGEST_PAUSE_MS: Final = 300_000.0
 """Between two requests for a bar that the exchange does not give: exchange ms, doubling."""
 
@@ -90,6 +90,7 @@ class Fetcher:
         self._history: deque[_History] = deque()
         self._repairs: deque[str] = deque()
         self._repairing: set[str] = set()
+        self._loading: set[str] = set()
         self._pauses: dict[str, tuple[float, float]] = {}  # symbol -> (not before, pause), exchange ms
         self._denied: dict[str, set[int]] = {}  # bars that one answer lacked, at most a page per symbol
         self._quiet = Quiet(log)
@@ -103,6 +104,9 @@ class Fetcher:
 
     def load(self, symbol: str, onboard_ms: int = 0) -> None:
         """Read the history of a symbol (or what it lacks of it), then make it readable."""
+        if symbol in self._loading:
+            return
+        self._loading.add(symbol)
         first = max(0, (onboard_ms - self._origin) // self._step)
         self._history.append(_History(symbol, first))
         self._wake.set()
@@ -110,7 +114,9 @@ class Fetcher:
     def repair(self, symbol: str) -> bool:
         """Ask for what a symbol lacks, before any history. False if that is being done, or was done so
         lately without success that it must wait."""
-        if symbol in self._repairing or self._pauses.get(symbol, (0.0, 0.0))[0] > self._clock.now_ms():
+        if symbol in self._loading or symbol in self._repairing:
+            return False
+        if self._pauses.get(symbol, (0.0, 0.0))[0] > self._clock.now_ms():
             return False
         self._repairing.add(symbol)
         self._repairs.append(symbol)
@@ -120,6 +126,7 @@ class Fetcher:
     def forget(self, symbol: str) -> None:
         """The symbol is gone."""
         self._history = deque(job for job in self._history if job.symbol != symbol)
+        self._loading.discard(symbol)
         self._pauses.pop(symbol, None)
         self._denied.pop(symbol, None)
 
@@ -198,7 +205,7 @@ class Fetcher:
         except StoreFull as error:
             log.error("%s is not collected: %s (raise store.max_symbols)", job.symbol, error)
             self._on_refused(job.symbol)
-            self._on_resolved(job.symbol)
+            self._resolved(job.symbol)
             return
         if series.state is State.EXPECTED and job.symbol in self._denied:
             self._history.appendleft(job)  # an empty page: asked for once more
@@ -217,7 +224,11 @@ class Fetcher:
             job.failures += 1
             self._history.append(job)
             return
-        self._on_resolved(job.symbol)
+        self._resolved(job.symbol)
+
+    def _resolved(self, symbol: str) -> None:
+        self._loading.discard(symbol)
+        self._on_resolved(symbol)
 
     async def _repair(self, symbol: str) -> None:
         """All that a symbol lacks, in as few requests as that takes."""

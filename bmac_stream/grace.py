@@ -56,7 +56,9 @@ class Grace:
     QUANTILE: Final = 0.995
     HEADROOM: Final = 1.2
     START_MS: Final = 3_000.0
-    FLOOR_MS: Final = 500.0
+    FLOOR_MS: Final = 1_200.0
+    """A row of a quiet symbol proves itself closed by its age alone (backfill.CLOSE_MARGIN_MS): asked for
+    earlier, it would have to be asked for twice."""
     FLOOR_WALL_MS: Final = 10.0
     MIN_DELAYS: Final = 20
     FADE: Final = 0.9

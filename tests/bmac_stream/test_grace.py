@@ -56,7 +56,7 @@ def test_grace_follows_the_delays_up_and_down() -> None:
     slow = grace.grace_ms
     assert 2_000 < slow < 3_500
     closes(grace, 200, 100)
-    assert grace.grace_ms < slow / 3
+    assert grace.grace_ms < slow / 2
 
 
 def test_grace_has_a_floor_and_leaves_rest_half_of_the_limit() -> None:
