@@ -166,7 +166,8 @@ class Recorder:
             "bytes": path.stat().st_size,
             "took_s": round(took_s, 3),
         }
-        print(msgspec.json.encode(note).decode(), flush=True)
+        with suppress(BrokenPipeError):  # whoever read this is gone; the snapshot stands
+            print(msgspec.json.encode(note).decode(), flush=True)
         return path
 
     def finish(self) -> None:
