@@ -172,10 +172,20 @@ class FaultBoard:
         if fault.count is not None and fault.hits >= fault.count:
             fault.active = False
 
-    def rest(self, market: str, path: str, client: str) -> Fault | None:
-        """The fault that disfigures this request's answer, if any: the first armed one that bites."""
+    def rest(
+        self, market: str, path: str, client: str, symbol: str | None = None, interval: str | None = None
+    ) -> Fault | None:
+        """The fault that disfigures this request's answer, if any: the first armed one that bites.
+
+        symbol, interval  as the request asks for them; a fault of some symbols leaves other requests alone
+        """
         for fault in self.armed(*_REST_KINDS):
-            if _matches(fault, market, path, client) and self.bites(fault):
+            if (
+                _matches(fault, market, path, client)
+                and (fault.symbols is None or symbol in fault.symbols)
+                and fault.interval in (None, interval)
+                and self.bites(fault)
+            ):
                 return fault
         return None
 

@@ -129,7 +129,8 @@ class Rest:
         unit = request.headers.get("X-MBX-TIME-UNIT", "").upper()
         asked = _Request(market, request.query, now, market == "spot" and unit == "MICROSECOND")
         verdict = self._charge(endpoint, asked, client)
-        fault = exchange.faults.rest(market, path, client)
+        query = request.query
+        fault = exchange.faults.rest(market, path, client, query.get("symbol"), query.get("interval"))
         status, body, headers = 200, b"", self._headers(market, endpoint, verdict)
         if verdict.status != 200:
             status, body = verdict.status, _limit_body(market, verdict, self._pool(endpoint, market))

@@ -176,6 +176,15 @@ def test_rest_faults_match_market_path_and_client() -> None:
     assert board.rest("usdm", "/fapi/v1/klines", "127.0.0.2") is fault
 
 
+def test_rest_faults_match_symbols_and_interval() -> None:
+    board = FaultBoard()
+    fault = board.add(Fault(kind="http_error", symbols=["BTCUSDT"], interval="1m"))
+    assert board.rest("usdm", "/fapi/v1/klines", "127.0.0.1", "ETHUSDT", "1m") is None
+    assert board.rest("usdm", "/fapi/v1/klines", "127.0.0.1", "BTCUSDT", "1h") is None
+    assert board.rest("usdm", "/fapi/v1/time", "127.0.0.1") is None
+    assert board.rest("usdm", "/fapi/v1/klines", "127.0.0.1", "BTCUSDT", "1m") is fault
+
+
 def test_time_offset_is_of_one_market() -> None:
     board = FaultBoard()
     board.add(Fault(kind="time_offset", market="spot", offset_ms=-5000))
