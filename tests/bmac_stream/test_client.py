@@ -271,6 +271,22 @@ def test_read_panel_at_the_run_time_that_wait_told(store: Store, writer: FakeCol
         store.panel("close", WINDOW, run_time=told)
 
 
+def test_read_panel_at_a_run_time_that_leaves_the_window_meanwhile(
+    store: Store, writer: FakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bars close between the look at the run_time and the token."""
+    take = store.reader.panel_token
+
+    def late(n: int | None = None) -> object:
+        for _ in range(store.cap - WINDOW + 5):
+            writer.close_bar()
+        return take(n)
+
+    monkeypatch.setattr(store.reader, "panel_token", late)
+    with pytest.raises(Lagging, match="no longer"):
+        store.read_panel("close", lambda close: close[0, 0], n=WINDOW, run_time=run_time(LAST))
+
+
 def test_read_panel_is_refused_when_overtaken(store: Store, writer: FakeCollector) -> None:
     def too_slow(close: np.ndarray) -> float:
         for _ in range(store.cap):
@@ -414,7 +430,7 @@ def test_a_stalled_collector_is_an_error_and_may_come_back(
     with bmac_stream.attach("rule", directory=tmp_path, max_silence_s=0.4) as store:
         store.wait(10)
         process.send_signal(signal.SIGSTOP)
-        with pytest.raises(WriterStalled, match=r"silent for \d+\.\d s"):
+        with pytest.raises(WriterStalled, match=r"silent for \d+\.\d s, allowed are 0.4 s"):
             while True:
                 store.wait(10)
         process.send_signal(signal.SIGCONT)
