@@ -260,8 +260,11 @@ def test_another_spec_takes_the_name_with_a_new_file(
     (slot,) = fill(writer, 1, 0, 20)
     view = reader.view(slot, "a", 4)
     writer.close()
+    futex = int(reader.words[lay.FUTEX])
     with StoreWriter.open(store_name, small_spec(**changes)) as second:
         assert second.created and second.generation == 1 and second.epoch != reader.epoch
+        assert reader.words[lay.STATE] == lay.FileState.RETIRED, "the old file says so itself"
+        assert reader.words[lay.FUTEX] == futex + 1, "and its sleepers are woken"
         assert second.symbols == {} and second.complete_g == -1
         with pytest.raises(StoreRetired, match="attach again"):
             reader.wait(19, 5)
