@@ -7,7 +7,8 @@ in a child process.
 
 A *stepped* build calls a hook before every atomic store. The hook reads two words of this process:
 `STEP[0]` counts down and at zero ends the process as kill -9 would, at exactly that store; `STEP[1]` spins
-so many pauses, which widens the moment in which a half-written row can be seen.
+so many pauses, which widens the moment in which a half-written row can be seen. A *traced* build writes
+every atomic store down, so that replay.py can stop between any two of them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["LAZY", "STEPPED", "Build", "Change", "build", "shm_folder"]
+__all__ = ["LAZY", "STEPPED", "TRACED", "Build", "Change", "build", "shm_folder", "stepped"]
 
 _numbers = itertools.count()
 
@@ -90,6 +91,40 @@ def _loader(""",
     ),
 )
 """The hook before every atomic store."""
+
+TRACED = (
+    Change(
+        "atomics",
+        "            builder.store_atomic(",
+        "            _log(builder, pointer, args[2])\n            builder.store_atomic(",
+    ),
+    Change(
+        "atomics",
+        "\n\ndef _loader(",
+        """
+
+import numpy as _np
+
+LOG = _np.zeros((1 << 16, 2), dtype=_np.int64)
+
+
+def _log(builder: Any, pointer: Any, value: Any) -> None:
+    def word(i: Any) -> Any:
+        base = ir.Constant(_I64, LOG.ctypes.data)
+        return builder.inttoptr(builder.add(base, builder.mul(i, ir.Constant(_I64, 8))), _I64.as_pointer())
+
+    n = builder.load(word(ir.Constant(_I64, 0)), typ=_I64)
+    at = builder.add(builder.mul(n, ir.Constant(_I64, 2)), ir.Constant(_I64, 2))
+    builder.store(builder.ptrtoint(pointer, _I64), word(at))
+    bits = value if value.type == _I64 else builder.bitcast(value, _I64)
+    builder.store(bits, word(builder.add(at, ir.Constant(_I64, 1))))
+    builder.store(builder.add(n, ir.Constant(_I64, 1)), word(ir.Constant(_I64, 0)))
+
+
+def _loader(""",
+    ),
+)
+"""Every atomic store is written down: LOG[0, 0] counts them, LOG[1:] holds (address, bits)."""
 
 
 def shm_folder() -> Path:

@@ -132,7 +132,7 @@ class Loops:
     """The writer's and the readers' loops, compiled against one build of the package."""
 
     def __init__(self, kit: Kit, *, only: str = "", complete_early: bool = False) -> None:
-        """only            leave out what readers of "slots", "panels" or "forming" do not see: less to compile
+        """only            leave out what those of "slots", "panels" or "forming" do not see, to compile less
         complete_early  a mutant: bar g is declared complete before the last symbol has it
         """
         ring, atomics = kit.module("ring"), kit.module("atomics")
@@ -187,7 +187,7 @@ class Loops:
                 return wrong
             wrong = data[slot, COLUMNS, at] != bar
             for column in range(COLUMNS):
-                wrong |= data[slot, column, at] != value_of(g, slot, column, n_slots, 1 if corrected else 0)
+                wrong |= data[slot, column, at] != value_of(g, slot, column, n_slots, int(corrected))
             return wrong
 
         @jit
@@ -195,44 +195,51 @@ class Loops:
             n_slots = data.shape[0]
             n = serial_of(g, slot, n_slots)
             late = n >= 0 and n % 2 == 1
+            version = 0 if n_slots > 0 else 1
             for column in range(COLUMNS):
-                row[column] = np.nan if late else value_of(g, slot, column, n_slots, 0)
+                row[column] = np.nan if late else value_of(g, slot, column, n_slots, version)
             return int(append(words, data, slot, g, row, int(pending) if late else int(bar)))
 
         @jit
         def write(words: Any, data: Any, until_ns: int, n_max: int, gap: int) -> int:
-            """Append bar after bar to all slots, with corrections, late fills and forming bars."""
+            """Append bar after bar to all slots, with corrections, late fills and forming bars.
+
+            No literal is passed to a function: Numba would compile it once more for each of them.
+            """
             n_slots = data.shape[0]
             row = np.empty(COLUMNS)
             g = words[layout.COMPLETE]
             first, update = g, g * UPDATES
-            if g == 0 and n_max > 0:
-                for k in range(AHEAD):
-                    append_bar(words, data, 0, k, row)
+            if words[layout.HEAD] < 0:
+                g -= AHEAD
             while g - first < n_max and (g % 16 or clock_ns() < until_ns):
-                for slot in range(n_slots):
+                for slot in range(n_slots if g >= 0 else 1):
                     if append_bar(words, data, slot, g + AHEAD if slot == 0 else g, row) != 0:
                         return -1
                     if complete_early and slot == n_slots - 2 and complete(words, data, g)[0] != 0:
                         return -1
+                if g < 0:
+                    g += 1
+                    continue
                 if not complete_early and complete(words, data, g)[0] != 0:
                     return -1
                 for _ in range(UPDATES):
                     for column in range(COLUMNS):
                         row[column] = update * COLUMNS + column
-                    write_forming(words, 0, update // UPDATES, row)
+                    write_forming(words, n_slots - 1, update // UPDATES, row)
                     update += 1
                 if g % EVERY == EVERY - 1:
                     slot = (g // EVERY) % n_slots
+                    version = 1 if g >= 0 else 0
                     for column in range(COLUMNS):
-                        row[column] = value_of(g - BACK, slot, column, n_slots, 1)
+                        row[column] = value_of(g - BACK, slot, column, n_slots, version)
                     if correct(words, data, slot, g - BACK, row, int(bar)) != 0:
                         return -1
                 if g % 64 < 32:
                     for _ in range(gap):
                         pause()
                 g += 1
-            return g - first
+            return max(g, 0) - first
 
         @jit
         def read_slots(words: Any, data: Any, window: int, until_ns: int, out: Any) -> None:
@@ -286,13 +293,13 @@ class Loops:
 
         @jit
         def read_forming_bars(words: Any, data: Any, window: int, until_ns: int, out: Any) -> None:
-            """Copy the forming bar of slot 0; `window` is not used."""
+            """Copy the forming bar of the last slot; `window` is not used."""
             row = np.empty(COLUMNS)
             last = 0
             i = 0
             while i % 64 or clock_ns() < until_ns:
                 i += 1
-                g = read_forming(words, 0, row, 1)
+                g = read_forming(words, data.shape[0] - 1, row, 1)
                 if g == -2:
                     out[1] += 1
                 elif g >= 0:
