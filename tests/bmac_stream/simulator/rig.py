@@ -71,7 +71,7 @@ class Client:
 async def eventually(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
     """Wait until `holds()`; TimeoutError if it never does."""
     async with asyncio.timeout(timeout_s):
-        while not holds():  # noqa: ASYNC110  # nobody announces it
+        while not holds():  # nobody announces it
             await asyncio.sleep(0.01)
 
 

@@ -12,9 +12,19 @@ import websockets
 from aiohttp import WSMsgType
 
 from bmac_stream.simulator import Settings, Simulator
+from bmac_stream.simulator.exchange import Exchange
 from bmac_stream.simulator.faults import MALFORMED
-from bmac_stream.simulator.streams import Meaning, parse_topic, ws_frame
-from tests.bmac_stream.simulator.rig import MINUTE_MS, START_MS, Client, eventually, new_market, running
+from bmac_stream.simulator.numbers import KlineFormat
+from bmac_stream.simulator.streams import Hub, KlineGroup, Meaning, parse_topic, ws_frame
+from tests.bmac_stream.simulator.rig import (
+    MINUTE_MS,
+    START_MS,
+    Client,
+    eventually,
+    new_market,
+    running,
+    small_market,
+)
 
 SUBSCRIBE = '{"method":"SUBSCRIBE","params":["btcusdt@kline_1m"],"id":1}'
 
@@ -227,13 +237,21 @@ async def test_streams_by_message_on_a_bare_path() -> None:
             assert await silence(ws)
 
 
-async def test_kline_frames_are_whole_and_agree_with_the_truth() -> None:
+@pytest.mark.parametrize(
+    ("market", "path"),
+    [
+        ("spot", "/ws/btcusdt@kline_1m/ethusdt@kline_1m"),
+        ("usdm", "/market/ws/btcusdt@kline_1m/ethusdt@kline_1m"),
+        ("coinm", "/ws/btcusd_perp@kline_1m/ethusd_perp@kline_1m"),
+    ],
+)
+async def test_kline_frames_are_whole_and_agree_with_the_truth(market: str, path: str) -> None:
     async with running(rate=120.0) as (simulator, client):
-        ws = await connect(client, "usdm", "/market/ws/btcusdt@kline_1m/ethusdt@kline_1m")
+        ws = await connect(client, market, path)
         closed: dict[tuple[str, int], dict[str, Any]] = {}
         n: dict[tuple[str, int], int] = {}
         async with asyncio.timeout(15):
-            while len(closed) < 6:
+            while len(closed) < 4:
                 event = await receive(ws)
                 k = event["k"]
                 key = (event["s"], k["t"])
@@ -250,8 +268,46 @@ async def test_kline_frames_are_whole_and_agree_with_the_truth() -> None:
                 else:
                     assert k["t"] <= event["E"] <= k["T"] + 1 + 1000 * 120  # rounds are coarse at this rate
         for (symbol, open_time), k in closed.items():
-            row = simulator.truth("usdm", symbol, "1m", open_time, open_time).values[0].tolist()
+            row = simulator.truth(market, symbol, "1m", open_time, open_time).values[0].tolist()
             assert [float(k[c]) for c in "ohlcvqnVQ"] == row
+
+
+async def test_between_two_forming_frames_closing_ones_come_once() -> None:
+    async with running(rate=4.0) as (_, client):  # slow enough for rounds in which only closing frames leave
+        ws = await connect(client, "spot", "/ws/btcusdt@kline_1s/ethusdt@kline_1s")
+        closed: dict[tuple[str, int], int] = {}
+        async with asyncio.timeout(15):
+            while len(closed) < 8:
+                event = await receive(ws)
+                key = (event["s"], event["k"]["t"])
+                assert key not in closed
+                if event["k"]["x"]:
+                    closed[key] = event["E"]
+        delays = [event_ms - open_time - 1000 for (_, open_time), event_ms in closed.items()]
+        assert any(d % 1000 for d in delays), "they do not wait for the next forming frame"
+
+
+def test_when_rounds_are_due() -> None:
+    exchange = Exchange(small_market())
+    hub = Hub(exchange)
+    group = KlineGroup("spot", "1m", START_MS, START_MS, topics={0: []})
+    group.formats[0] = KlineFormat(exchange.market.instruments("spot")[0], "1m")
+
+    def due(ms: int) -> int:
+        hub._push_klines(group, START_MS + ms)
+        return int(group.due_ms) - START_MS
+
+    assert due(30_000) == 32_000, "in the middle of a bar: when forming frames are due"
+    assert due(32_001) == 34_000
+    assert due(58_500) == 60_000
+    assert due(60_000) == 60_250, "a bar has ended: every quarter of a second for closing frames"
+    assert due(60_260) == 60_500
+    assert due(62_100) == 62_250
+    assert due(62_250) == 64_000, "the timer has closed what was left"
+    futures = KlineGroup("usdm", "1m", START_MS, START_MS, topics={0: []})
+    futures.formats[0] = KlineFormat(exchange.market.instruments("usdm")[0], "1m")
+    hub._push_klines(futures, START_MS + 30_010)
+    assert futures.due_ms == START_MS + 30_250
 
 
 async def test_cadence_and_change() -> None:
