@@ -182,7 +182,7 @@ def test_no_bit_flip_is_silent(tmp_path: Path) -> None:
     good = path.read_bytes()
     rng = np.random.default_rng(20261122)
     raised = harmless = 0
-    for at, bit in zip(rng.integers(0, len(good), 600), rng.integers(0, 8, 600), strict=True):
+    for at, bit in zip(rng.integers(0, len(good), 400), rng.integers(0, 8, 400), strict=True):
         raw = bytearray(good)
         raw[at] ^= 1 << int(bit)
         path.write_bytes(raw)
@@ -195,7 +195,7 @@ def test_no_bit_flip_is_silent(tmp_path: Path) -> None:
             assert snap.meta.complete_g == G0 + 99
             harmless += 1
     print(f"{raised} raised, {harmless} harmless of {raised + harmless}, file of {len(good)} bytes")
-    assert raised > 500  # the test has power
+    assert raised > 330  # the test has power
 
 
 def test_every_truncation_is_an_error(tmp_path: Path) -> None:
