@@ -147,7 +147,7 @@ class Client:
 async def until(what: Callable[[], object], within_s: float = 8.0) -> None:
     """Wait for it to become true."""
     async with asyncio.timeout(within_s):
-        while not what():  # noqa: ASYNC110 - what is waited for has no event of its own
+        while not what():
             await asyncio.sleep(0.01)
 
 

@@ -75,7 +75,7 @@ async def _hammer(case: dict[str, Any]) -> tuple[Governor, World, int]:
         done += 1
 
     async def work() -> None:
-        for _ in range(40):
+        for _ in range(25):
             if rng.random() < case["cancel"]:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(rng.random() * 1.5):
@@ -102,31 +102,48 @@ def test_never_above_the_share_in_any_minute_of_the_exchange(case: dict[str, Any
     assert max(world.seen.values()) <= governor.capacity == int(case["limit"] * case["share"])
     assert governor.used_total >= sum(world.seen.values())
     if not case["cancel"]:
-        assert done == 40 * case["workers"]
+        assert done == 25 * case["workers"]
         assert governor.used_total == sum(world.seen.values())
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
-    ("errors", "latency_s", "cancel"),
+    ("errors", "latency_s", "cancel", "start"),
     [
-        ([2_500.0], 0.05, 0.0),  # our clock runs ahead
-        ([-2_500.0], 0.05, 0.0),
-        ([2_900.0, -2_900.0, 2_900.0, -2_900.0, 2_900.0, -2_900.0], 0.05, 0.0),  # and jumps at every sync
-        ([-2_900.0, 2_900.0, -2_900.0, 2_900.0, -2_900.0, 2_900.0], 0.05, 0.0),
-        ([0.0], 3.0, 0.0),  # slow answers
-        ([0.0], 3.0, 0.7),  # requests that are given up, and arrive all the same
+        ([2_500.0], 0.05, 0.0, 1_000),  # our clock runs ahead
+        ([-2_500.0], 0.05, 0.0, 1_000),
+        ([2_900.0, -2_900.0, 2_900.0, -2_900.0], 0.05, 0.0, 1_000),  # and jumps at every sync
+        ([-2_900.0, 2_900.0, -2_900.0, 2_900.0], 0.05, 0.0, 1_000),
+        ([0.0], 3.0, 0.0, 58_500),  # slow answers
+        ([0.0], 3.0, 0.7, 58_500),  # requests that are given up, and arrive all the same
     ],
 )
 def test_known_ways_to_exceed_a_minute(
-    errors: list[float], latency_s: float, cancel: float, seed: int
+    errors: list[float], latency_s: float, cancel: float, start: int, seed: int
 ) -> None:
     case = {
         "rate": 1.0, "limit": 100, "share": 0.5, "uncertainty": max(map(abs, errors)), "errors": errors,
-        "start": 1_000, "workers": 6, "latency_s": latency_s, "cancel": cancel, "seed": seed,
+        "start": start, "workers": 6, "latency_s": latency_s, "cancel": cancel, "seed": seed,
     }  # fmt: skip
     governor, world, _ = run_virtual(_hammer(case))
     assert max(world.seen.values()) <= governor.capacity == 50
+
+
+def test_a_sync_moves_the_past_along() -> None:
+    """The clock was 20 s behind, more than it knew: what we spent belongs to the minute of now after all."""
+
+    async def main() -> tuple[int, int]:
+        clock = FakeClock(1_785_542_410_000.0)
+        clock.error_ms = -20_000.0
+        governor = _governor(clock)
+        async with governor.request(50):
+            pass
+        await asyncio.sleep(15)
+        before = governor.used
+        clock.error_ms = 0.0
+        return before, governor.used
+
+    assert run_virtual(main()) == (0, 50)
 
 
 def test_a_minutes_share_is_used_to_the_full() -> None:
