@@ -142,7 +142,7 @@ def describe(error: BaseException) -> str:
         return f"TLS verification failed: {next(filter(None, texts), certificates[0])}"
     for cause in chain:
         if isinstance(cause, ssl.SSLError):
-            return f"TLS failed: {cause.reason or cause}"
+            return f"TLS failed: {getattr(cause, 'reason', None) or cause}"
         if isinstance(cause, socket.gaierror):
             return f"the name cannot be resolved (DNS): {cause.strerror or cause}"
         if isinstance(cause, ConnectionRefusedError):
