@@ -36,10 +36,11 @@ def main(store: str, bars: int = 20, directory: str = "/dev/shm") -> None:
     while True:
         run_time = market.wait(timeout_s=600)
         started = time.perf_counter_ns()
-        moves = market.read_panel("close", momentum, n=bars + 1)
+        # of the bar we were told of: a newer one may be complete by now
+        moves = market.read_panel("close", momentum, n=bars + 1, run_time=run_time)
         took_us = (time.perf_counter_ns() - started) / 1e3
         names = market.panel_symbols
-        ranked = [slot for slot in np.argsort(moves) if np.isfinite(moves[slot])]
+        ranked = [slot for slot in np.argsort(moves) if np.isfinite(moves[slot]) and names[slot] is not None]
         when = datetime.fromtimestamp(run_time / 1e3, UTC).strftime("%m-%d %H:%M")
         if not ranked:
             print(f"{when} not enough bars yet", flush=True)
