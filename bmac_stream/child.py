@@ -75,18 +75,22 @@ class Child:
 
     async def stop(self, timeout_s: float) -> int | None:
         """SIGTERM, after `timeout_s` SIGKILL; its exit status (None: it was never started)."""
-        if self._process is None:
-            return None
-        if self._process.returncode is None:
+        if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
-            try:
-                async with asyncio.timeout(timeout_s):
-                    while await self.line() is not None:  # or a full pipe would keep it from ending
-                        pass
-                    await self._process.wait()
-            except TimeoutError:
-                self.kill()
+        return await self.end(timeout_s)
+
+    async def end(self, timeout_s: float) -> int | None:
+        """Wait for its end, after `timeout_s` SIGKILL; its exit status (None: it was never started)."""
+        if self._process is None:
+            return None
+        try:
+            async with asyncio.timeout(timeout_s):
+                while await self.line() is not None:  # or a full pipe would keep it from ending
+                    pass
+                await self._process.wait()
+        except TimeoutError:
+            self.kill()
         return await self._process.wait()
 
     def kill(self) -> None:

@@ -52,8 +52,8 @@ log = logging.getLogger("bmac_stream.collector")
 HEARTBEAT_S: Final = 0.25
 GIVE_UP_HISTORY_S: Final = 60.0
 """Without any page for so long (a ban, no network), live bars go on without the rest of the history."""
-FIRST_TRIES_S: Final = 10.0
-"""A restarted collector whose REST does not answer for so long goes on with the symbols its store holds."""
+FIRST_TRIES_S: Final = 5.0
+"""A restarted collector whose REST is silent or banned for so long goes on with its store's symbols."""
 END_S: Final = 8.0
 """What a clean end may take; then processes are killed."""
 LOOK_SOON_MS: Final = 60_000.0
@@ -506,9 +506,8 @@ class Collector:
         pause_s, since = 0.25, time.monotonic()
         while True:
             try:
-                if self.store.symbols and (
-                    self.governor.blocked_s > FIRST_TRIES_S or time.monotonic() - since > FIRST_TRIES_S
-                ):
+                waited_s = time.monotonic() - since
+                if self.store.symbols and max(self.governor.blocked_s, waited_s) > FIRST_TRIES_S:
                     return None
                 return await call()
             except ExchangeError as error:
@@ -593,10 +592,6 @@ class Collector:
         for task in others:
             task.cancel()
         await asyncio.wait(others or beat, timeout=2.0 if others else 0.0)
-        if self.recorder is not None and self.recorder.alive:
-            status = await self.recorder.stop(END_S - (time.monotonic() - started))
-            if status != 0:
-                log.error("the recorder ended with status %s, without a last snapshot", status)
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1.0):
                 await self.rest.close()
@@ -605,6 +600,11 @@ class Collector:
         with contextlib.suppress(ShmError):
             self._write_counters(0.0)
         store.close()
+        if self.recorder is not None and self.recorder.alive:
+            # it sees that the store is closed, writes the last snapshot and ends
+            status = await self.recorder.end(END_S - (time.monotonic() - started))
+            if status != 0:
+                log.error("the recorder ended with status %s, without a last snapshot", status)
         await self._end_children()
         log.info("ended after %.1f s", time.monotonic() - started)
 

@@ -1,0 +1,598 @@
+"""The collector against an exchange on the same loop: phases, faults one at a time, ends, exit statuses."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bmac_stream.bar import bar_number
+from bmac_stream.collector import COUNTERS, Collector, main, spec_of
+from bmac_stream.config import Config, load_config
+from bmac_stream.simulator import Simulator
+from bmac_stream.writer import State
+from shm import Status, StoreReader, StoreWriter
+
+from .rig import REPO, until
+from .simulator.rig import new_market, small_market
+
+MINUTE = 60_000
+RATE = 120.0  # a bar of 1m lasts half a second
+
+
+def config_of(folder: Path, name: str, simulator: Simulator, **keys: Any) -> Config:
+    """A config for an exchange on this loop."""
+    raw = {
+        "interval": "1m",
+        "trade_type": "usdt_perp",
+        "num_candles": 60,
+        "num_socket_listeners": 2,
+        "candle_close_timeout_sec": 50,
+        "exchange": {
+            **simulator.urls("usdm"),
+            "rate": RATE,
+            "source": "embedded:test",
+        },
+        "snapshot": {"enabled": False},
+    } | keys
+    raw["store"] = {"name": name, "directory": str(folder), "max_symbols": 32} | keys.get("store", {})
+    (folder / "config.json").write_text(json.dumps(raw))
+    return load_config(folder, strict=True)[0]
+
+
+class Run:
+    """A collector on this loop, and its exchange."""
+
+    def __init__(self, simulator: Simulator, folder: Path, name: str, **keys: Any) -> None:
+        self.simulator, self.folder, self.name = simulator, folder, name
+        self.config = config_of(folder, name, simulator, **keys)
+        self.task: asyncio.Task[int] | None = None
+
+    async def start(self, **options: Any) -> Collector:
+        """Start (another) collector and wait until its store is open."""
+        self.collector = Collector(self.config, **options)
+        self.task = asyncio.create_task(self.collector.run())
+        await self.until("a writer", lambda: hasattr(self.collector, "closer"))
+        return self.collector
+
+    async def live(self) -> None:
+        """Wait for the live phase."""
+        await self.until("live", lambda: self.collector.writer.live)
+
+    async def bars(self, n: int) -> None:
+        """Wait for n more run_times."""
+        target = self.collector.store.complete_g + n
+        await self.until(f"bar {target}", lambda: self.collector.store.complete_g >= target)
+
+    async def until(self, what: str, check: Callable[[], Any], timeout_s: float = 20.0) -> None:
+        """Wait until `check` is true; AssertionError naming `what` if it never is."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not check():
+                    assert self.task is not None
+                    if self.task.done():
+                        raise AssertionError(f"the collector ended before {what}: {self.task.result()}")
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"{what}: not within {timeout_s:g} s") from None
+
+    async def end(self) -> int:
+        """Stop it cleanly; its exit status."""
+        assert self.task is not None
+        self.collector.stopping.set()
+        async with asyncio.timeout(10):
+            return await self.task
+
+    async def crash(self) -> None:
+        """Stop it without any manners, as far as one process can: nothing is published any more."""
+        assert self.task is not None
+        for task in [*self.collector._tasks, self.task]:
+            task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+    def counts(self) -> dict[str, int]:
+        """The store's counters, up to now."""
+        self.collector._write_counters(0.0)
+        return {name: self.collector.store.counter(name) for name in COUNTERS}
+
+    def settled(self) -> bool:
+        """Whether nothing that was published is pending."""
+        return not any(series.pending for series in self.collector.writer.series.values())
+
+    def check(self) -> int:
+        """Compare every settled bar of every readable symbol with the exchange's record; how many."""
+        store, n = self.collector.store, 0
+        for series in self.collector.writer.series.values():
+            if series.state is not State.ACTIVE:
+                continue
+            first = max(store.first_g(series.slot), series.next_g - self.config.num_candles)
+            values, status = store.read(series.slot, first, series.next_g - first)
+            start, end = first * MINUTE, (series.next_g - 1) * MINUTE
+            rows = self.simulator.truth("usdm", series.symbol, "1m", start, end)
+            wanted = {
+                int(opened) // MINUTE: row for opened, row in zip(rows.open_time, rows.values, strict=True)
+            }
+            for i, word in enumerate(status):
+                g = first + i
+                if g in wanted:
+                    assert (word, tuple(values[i])) == (Status.BAR, tuple(wanted[g])), (series.symbol, g)
+                else:
+                    assert word == Status.ABSENT, (series.symbol, g, Status(int(word)).name)
+            n += len(status)
+        return n
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, name: str, *, market: Any = None, **keys: Any) -> AsyncIterator[Run]:
+    """An exchange with eight symbols, and a collector that is not started yet."""
+    async with Simulator(market or small_market(8, 1, 1), markets=("usdm",), rate=RATE) as simulator:
+        run = Run(simulator, folder, name, **keys)
+        try:
+            yield run
+        finally:
+            if run.task is not None and not run.task.done():
+                await run.end()
+
+
+# ------------------------------------------------------------------------------------------- phases
+
+
+async def test_history_then_live_bars_all_as_the_exchange_has_them(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name) as run:
+        collector = await run.start()
+        assert collector.store.created
+        await run.live()
+        await run.bars(4)
+        assert run.check() >= 8 * 60
+        counts = run.counts()
+        assert counts["ws_bars"] >= 8
+        assert counts["bugs"] == counts["revised_bars"] == counts["bad_frames"] == 0
+        with StoreReader.attach(store_name, directory=tmp_path) as reader:
+            assert len(reader.symbols()) == len(collector.symbols) >= 8
+            assert reader.phase == "live"
+            assert reader.silence_s < 1.0
+        assert await run.end() == 0
+        with StoreReader.attach(store_name, directory=tmp_path) as reader:
+            assert reader.phase == "closed"
+
+
+async def test_history_is_asked_for_once_and_as_cheaply_as_can_be(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name, num_candles=700) as run:
+        await run.start()
+        await run.live()
+        asked = run.simulator.exchange.stats.requests["/fapi/v1/klines"]
+        assert asked <= 2 * len(run.collector.symbols) + run.collector.fetcher.repairs
+        assert run.check() >= 700 * 8
+
+
+async def test_a_restart_asks_only_for_what_is_missing(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name) as run:
+        await run.start()
+        await run.live()
+        await run.bars(2)
+        await run.end()
+        generation = run.collector.store.spec
+        before = run.simulator.exchange.stats.requests["/fapi/v1/klines"]
+        await asyncio.sleep(1.2)
+        collector = await run.start()
+        assert not collector.store.created
+        assert collector.store.spec == generation
+        await run.live()
+        asked = run.simulator.exchange.stats.requests["/fapi/v1/klines"] - before
+        assert asked <= len(collector.symbols) + collector.fetcher.repairs
+        assert run.counts()["rest_bars"] < 2 * 60 * 8, "no whole history twice"
+        await run.bars(2)
+        run.check()
+
+
+async def test_a_start_from_a_snapshot_asks_only_for_what_is_missing(tmp_path: Path, store_name: str) -> None:
+    keys = {"snapshot": {"every_bars": 1, "min_interval_sec": 0}, "num_candles": 600}
+    async with running(tmp_path, store_name, **keys) as run:
+        await run.start()
+        await run.live()
+        await run.until("a snapshot", lambda: list((tmp_path / "snapshot").glob("*.parquet")), 30)
+        assert await run.end() == 0
+        for path in list(tmp_path.glob("bmac.*")):  # noqa: ASYNC240  # two files
+            path.unlink()
+        before = run.simulator.exchange.stats.requests["/fapi/v1/klines"]
+        collector = await run.start()
+        assert collector.store.created
+        await run.live()
+        asked = run.simulator.exchange.stats.requests["/fapi/v1/klines"] - before
+        counts = run.counts()
+        assert counts["snapshot_bars"] >= 8 * 500
+        assert asked <= len(collector.symbols) + collector.fetcher.repairs
+        run.check()
+
+
+async def test_symbols_become_readable_as_they_finish(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name, num_rest_fetchers=1, num_candles=1500) as run:
+        collector = await run.start()
+        seen = set()
+        while not collector.writer.live:
+            seen.add(sum(series.state is State.ACTIVE for series in collector.writer.series.values()))
+            await asyncio.sleep(0.002)
+        assert len(seen) > 3, seen
+        assert run.collector.store.complete_g >= 0
+        run.check()
+
+
+async def test_a_bar_that_closes_while_history_is_read_is_not_lost(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name, num_rest_fetchers=1) as run:
+        run.simulator.fault("slow", path="klines", seconds=0.2, count=8)
+        await run.start()
+        await run.live()
+        assert run.collector.store.complete_g * MINUTE > run.simulator.exchange.start_ms
+        run.check()
+
+
+# ----------------------------------------------------------------------------------- faults, one by one
+
+
+async def test_a_missing_closing_frame_is_repaired_in_time(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name) as run:
+        await run.start()
+        await run.live()
+        await run.bars(1)
+        before = run.counts()
+        run.simulator.fault("missing_close", count=4)
+        await run.bars(3)
+        after = run.counts()
+        assert after["repaired_bars"] - before["repaired_bars"] >= 4
+        await run.until("everything settled", run.settled)
+        run.check()
+
+
+async def test_late_double_and_disordered_frames_change_nothing(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name) as run:
+        await run.start()
+        await run.live()
+        run.simulator.fault("duplicate", probability=0.5)
+        run.simulator.fault("out_of_order", probability=0.3)
+        run.simulator.fault("late", probability=0.2, seconds=40)
+        await run.bars(6)
+        run.simulator.clear_faults()
+        await run.bars(2)
+        await run.until("everything settled", run.settled)
+        run.check()
+        counts = run.counts()
+        assert counts["duplicate_bars"] + counts["stale_frames"] > 0
+        assert counts["revised_bars"] == counts["bugs"] == 0
+
+
+async def test_malformed_frames_never_reach_the_store(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name) as run:
+        await run.start()
+        await run.live()
+        run.simulator.fault("malformed", probability=0.5)
+        await run.bars(5)
+        run.simulator.clear_faults()
+        await run.bars(2)
+        await run.until("everything settled", run.settled)
+        run.check()
+        counts = run.counts()
+        assert counts["bad_frames"] > 0
+        assert counts["bugs"] == 0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "http_error", "status": 503},
+        {"kind": "html", "status": 403},
+        {"kind": "error_json", "code": -1000, "msg": "unknown"},
+        {"kind": "truncated"},
+        {"kind": "reset"},
+        {"kind": "short_page", "rows": 3},
+        {"kind": "empty_page"},
+    ],
+    ids=lambda fault: fault["kind"],
+)
+async def test_bad_answers_while_history_is_read(
+    tmp_path: Path, store_name: str, fault: dict[str, Any]
+) -> None:
+    async with running(tmp_path, store_name) as run:
+        run.simulator.fault(**fault, path="klines", probability=0.4, count=12)
+        await run.start()
+        await run.live()
+        await run.bars(1)
+        await run.until("everything settled", run.settled)
+        assert run.check() >= 8 * 60
+        assert run.counts()["bugs"] == 0
+        assert all(
+            run.collector.store.count(series.slot) - run.collector.store.first_g(series.slot) >= 60
+            for series in run.collector.writer.series.values()
+        ), "no symbol begins later than it should"
+
+
+async def test_a_ban_is_obeyed_and_live_bars_go_on(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name) as run:
+        await run.start()
+        await run.live()
+        run.simulator.fault("ban", seconds=240)
+        run.simulator.fault("missing_close", count=2)
+        await run.bars(2)
+        assert run.collector.governor.is_banned
+        asked = run.simulator.exchange.stats.requests.total()
+        await run.bars(1)
+        assert run.simulator.exchange.stats.requests.total() == asked, "asked during the ban"
+        counts = run.counts()
+        assert counts["pending_bars"] == 2, "who is missing is published as pending in time"
+        await run.until("everything settled", run.settled)
+        run.check()
+        assert run.counts()["late_fills"] == 2
+
+
+async def test_a_ban_survives_a_restart(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name) as run:
+        await run.start()
+        await run.live()
+        run.simulator.fault("ban", seconds=12_000)
+        run.simulator.fault("missing_close", count=1)
+        await run.until("the ban", lambda: run.collector.governor.is_banned)
+        await run.end()
+        asked = run.simulator.exchange.stats.requests.total()
+        collector = await run.start()
+        assert collector.governor.is_banned
+        # the store's own symbols go on by streams alone, without exchangeInfo and without /time
+        await run.until("live bars", lambda: collector.streams.stats.klines > 20)
+        assert run.simulator.exchange.stats.requests.total() == asked
+
+
+async def test_a_restart_of_the_exchange(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name) as run:
+        await run.start()
+        await run.live()
+        run.simulator.fault("restart", seconds=1.0)
+        await run.bars(5)
+        await run.until("everything settled", run.settled)
+        await run.until("frames again", lambda: len(run.collector.streams.stats.connections) == 2)
+        await run.bars(2)
+        run.check()
+
+
+async def test_a_clock_that_is_told_wrong_is_not_believed(
+    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, store_name, clock_sync_every_sec=60) as run:
+        await run.start()
+        await run.live()
+        await run.bars(1)
+        run.simulator.fault("time_offset", offset_ms=3_600_000)
+        before = run.collector.clock.now_ms() - run.simulator.exchange.now_ms()
+        await run.until("the jump", lambda: run.collector.keeper.jumps >= 1, 15)
+        after = run.collector.clock.now_ms() - run.simulator.exchange.now_ms()
+        assert abs(after - before) < 60_000
+        await run.bars(2)
+        assert run.counts()["pending_bars"] == 0
+        run.check()
+    assert "not believed" in caplog.text
+
+
+# ------------------------------------------------------------------------------- listings and delistings
+
+
+async def test_listings_and_delistings_need_no_restart(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name, market=new_market(8, 1, 1), exchange_info_every_sec=60) as run:
+        collector = await run.start()
+        await run.live()
+        gone = sorted(collector.symbols)[0]
+        slots = dict(collector.store.symbols)
+        run.simulator.fault("listing", symbols=["NEWUSDT"], seconds=30)
+        run.simulator.fault("delisting", symbols=[gone], seconds=30)
+        await run.until(
+            "both", lambda: "NEWUSDT" in collector.store.symbols and gone not in collector.store.symbols
+        )
+        await run.until("the new one", lambda: collector.writer.series["NEWUSDT"].state is State.ACTIVE)
+        await run.bars(3)
+        assert collector.streams.symbols == set(collector.symbols)
+        now = collector.store.symbols
+        assert all(now[name] == slot for name, slot in slots.items() if name != gone), "nobody moved"
+        assert now["NEWUSDT"] not in slots.values()
+        await run.until("everything settled", run.settled)
+        run.check()
+        counts = run.counts()
+        assert (counts["listings"], counts["delistings"], counts["bugs"]) == (1, 1, 0)
+        first = collector.store.first_g(now["NEWUSDT"]) * MINUTE
+        rows = run.simulator.truth("usdm", "NEWUSDT", "1m", 0, 2**52)
+        assert first == rows.open_time[0], "from its first bar on"
+
+
+async def test_a_store_that_is_too_small_is_told_and_the_others_go_on(
+    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, store_name, store={"max_symbols": 3}) as run:
+        collector = await run.start()
+        await run.live()
+        await run.bars(2)
+        assert len(collector.store.symbols) == 3
+        assert run.counts()["store_full"] == len(small_symbols(run)) - 3
+        run.check()
+    assert "raise store.max_symbols" in caplog.text
+
+
+def small_symbols(run: Run) -> list[str]:
+    """The USDT perpetuals that trade at the exchange."""
+    now = run.simulator.exchange.now_ms()
+    return [
+        one.symbol
+        for one in run.simulator._market.instruments("usdm")
+        if one.trades_at(now) and one.contract_type_at(now) == "PERPETUAL" and one.quote == "USDT"
+    ]
+
+
+async def test_keep_symbols_that_do_not_exist_are_named(
+    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, store_name, keep_symbols=["BTCUSDT", "BTCUSDTT"]) as run:
+        collector = await run.start()
+        await run.live()
+        assert set(collector.store.symbols) == {"BTCUSDT"}
+    assert "BTCUSDTT: the exchange has no such symbol; nearest: BTCUSDT" in caplog.text
+
+
+async def test_nothing_to_collect_is_an_error(
+    tmp_path: Path, store_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path, store_name, keep_symbols=["NOSUCHUSDT"]) as run:
+        await run.start()
+        assert run.task is not None
+        assert await run.task == 2
+    assert "no symbol to collect" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------ disks, logs, ends
+
+
+async def test_an_unwritable_snapshot_folder_does_not_stop_live_bars(tmp_path: Path, store_name: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    async with running(tmp_path, store_name, snapshot={"directory": "file"}) as run:
+        await run.start()
+        await run.live()
+        await run.bars(2)
+        run.check()
+
+
+async def test_a_damaged_snapshot_is_told_and_rest_has_the_bars(
+    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    (folder / f"{store_name}.00000001.parquet").write_bytes(b"PAR1 this is not a snapshot PAR1")
+    async with running(tmp_path, store_name, snapshot={}) as run:
+        await run.start()
+        await run.live()
+        run.check()
+    assert "snapshot not used" in caplog.text
+
+
+async def test_one_line_per_bar(tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with running(tmp_path, store_name) as run:
+        await run.start()
+        await run.live()
+        await run.bars(3)
+        n = run.collector.closer.n_completed
+        n_symbols = len(run.collector.symbols)
+    lines = [line for line in caplog.messages if "symbols ready" in line]
+    assert len(lines) == n
+    assert f"{n_symbols}/{n_symbols} symbols ready, complete after" in lines[-1]
+
+
+async def test_it_ends_by_itself_after_so_many_bars_or_seconds(tmp_path: Path, store_name: str) -> None:
+    async with running(tmp_path, store_name) as run:
+        await run.start(bars=3)
+        assert run.task is not None
+        async with asyncio.timeout(20):
+            assert await run.task == 0
+        assert run.collector.closer.n_completed >= 3
+        await run.start(seconds=0.3)
+        async with asyncio.timeout(10):
+            assert await run.task == 0
+
+
+async def test_a_second_collector_is_refused(
+    tmp_path: Path, store_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path, store_name) as run:
+        await run.start()
+        assert await Collector(run.config).run() == 3
+        assert f"process {os.getpid()}" in capsys.readouterr().err
+        await run.live()
+
+
+async def test_another_source_is_never_mixed_in(
+    tmp_path: Path, store_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path, store_name) as run:
+        foreign = StoreWriter.open(store_name, spec_of(run.config, "another"), directory=tmp_path)
+        foreign.close()
+        assert await Collector(run.config).run() == 1
+        assert "SegmentMismatch" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------- as a process
+
+
+def collect(*arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """The command line, as users type it."""
+    return subprocess.run(
+        [sys.executable, "-m", "bmac_stream.collector", *arguments],
+        capture_output=True, text=True, timeout=timeout_s, cwd=REPO, check=False,
+    )  # fmt: skip
+
+
+def test_a_bad_config_is_status_2_without_a_traceback(tmp_path: Path) -> None:
+    secret = "http://user:s3cretpass@:1"
+    (tmp_path / "config.json").write_text(
+        json.dumps({"interval": "7x", "trade_type": "usdt_prep", "proxy": secret})
+    )
+    found = collect(str(tmp_path))
+    assert found.returncode == 2
+    assert len(found.stderr.splitlines()) == 3
+    assert "Traceback" not in found.stderr and "s3cret" not in found.stdout + found.stderr
+
+
+def test_strict_makes_an_unknown_key_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"interval": "1m", "trade_type": "usdt_perp", "x": 1}))
+    with pytest.raises(SystemExit) as ended:
+        main(str(tmp_path), strict=True)
+    assert ended.value.code == 2
+    assert "'x': no such key" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_embedded_exchange_and_signals(tmp_path: Path, store_name: str) -> None:
+    """Zero set-up: one config, one command; SIGTERM ends it all within 10 s, with a last snapshot."""
+    config = {
+        "exchange": "embedded", "embedded": {"n_symbols": 10, "rate": 120}, "interval": "1m",
+        "trade_type": "usdt_perp", "num_candles": 100, "store": {"name": store_name},
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    def start(log: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bmac_stream.collector", str(tmp_path)], stdout=log, stderr=log, cwd=REPO
+        )
+
+    def wait_for(reader: StoreReader, g: int) -> None:
+        until(f"bar {g}", lambda: reader.complete_g >= g, 60)
+
+    with (tmp_path / "log").open("wb") as log:
+        process = start(log)
+        try:
+            with StoreReader.attach(store_name, timeout_s=60) as reader:
+                assert reader.spec.source == "embedded:generator:seed=7"
+                wait_for(reader, 0)
+                first = reader.complete_g
+                wait_for(reader, first + 2)
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(10) == 0
+                assert reader.phase == "closed"
+                last = reader.complete_g
+            assert list((tmp_path / "snapshot").glob("*.parquet"))
+            process = start(log)
+            with StoreReader.attach(store_name, timeout_s=60) as reader:
+                wait_for(reader, last + 1)
+                slot = reader.symbols()["BTCUSDT"]
+                rows = np.array(reader.rows(slot, 50))
+                assert (rows[-1] == Status.BAR).all(), "the replay went on where it ended"
+                assert last - bar_number(0, "1m") > 0
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    text = (tmp_path / "log").read_text()
+    assert "not real data" in text
+    assert "Traceback" not in text
