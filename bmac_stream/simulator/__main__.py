@@ -153,6 +153,8 @@ def _time_ms(text: str | int) -> int | None:
 if __name__ == "__main__":
     try:
         fire.Fire(main)
+        for number in (signal.SIGTERM, signal.SIGINT):  # a second signal is too late to matter
+            signal.signal(number, signal.SIG_IGN)
     except (ValueError, OSError) as error:
         print(f"bmac_stream.simulator: {error}", file=sys.stderr)
         sys.exit(2)

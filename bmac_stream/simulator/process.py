@@ -7,6 +7,7 @@ with SimulatorProcess(n_symbols=20, rate=60.0, markets="usdm") as exchange:
 """
 
 import json
+import select
 import signal
 import ssl
 import subprocess
@@ -36,14 +37,16 @@ class SimulatorProcess:
         self.ready: dict[str, Any] = {}
 
     def start(self) -> Self:
-        """Start it and wait until it is ready. RuntimeError: it ended before."""
+        """Start it and wait until it is ready. RuntimeError: it ended before, or took too long."""
         command = [sys.executable, "-m", "bmac_stream.simulator"]
         command += [f"--{name}={value}" for name, value in self._options.items()]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        readable, _, _ = select.select([self._process.stdout], [], [], self._start_timeout_s)
+        line = self._process.stdout.readline() if readable else ""
         if not line:
-            raise RuntimeError(f"the embedded exchange ended with status {self._process.wait()}")
+            status = self.stop()
+            raise RuntimeError(f"the embedded exchange was not ready, and ended with status {status}")
         self.ready = json.loads(line)
         return self
 

@@ -1,4 +1,4 @@
-"""The exchange's WebSocket streams: names, connections, control messages, and the rounds of pushes.
+"""The exchange's WebSocket streams: connections, who listens to what, and the rounds of pushes.
 
 One `Hub` serves all markets. In each round it asks the market what changed, prints every event once, and
 writes the same bytes to all who subscribed. It writes whole server frames straight to the transport, many
@@ -18,76 +18,35 @@ import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final
 from urllib.parse import unquote
 
-import msgspec
 import numpy as np
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from bmac_stream.bar import INTERVALS_MS
+from bmac_stream.simulator.control import control_reply
 from bmac_stream.simulator.exchange import Exchange
 from bmac_stream.simulator.faults import Fault, Frame
 from bmac_stream.simulator.limits import AttemptLimit, MessageLimit
 from bmac_stream.simulator.market import F64, I64, Instrument
 from bmac_stream.simulator.numbers import KlineFormat
+from bmac_stream.simulator.topics import (
+    MARKET_CODE,
+    Meaning,
+    in_microseconds,
+    mini_event,
+    parse_topic,
+    ws_frame,
+)
 
-__all__ = ["Connection", "Hub", "Topic", "control_reply", "parse_topic", "ws_frame"]
+__all__ = ["Connection", "Hub", "KlineGroup", "Topic"]
 
 KLINE_EVERY_MS: Final = {"spot": 2000, "usdm": 250, "coinm": 250}
 MINI_EVERY_MS: Final = {"spot": 1000, "usdm": 2000, "coinm": 500}
 CLOSING_EVERY_MS: Final = 250
 _SECOND_KLINE_EVERY_MS: Final = 1000
-_MARKET_CODE: Final = {"usdm": 1, "coinm": 2}
-_METHODS: Final = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
-
-
-def ws_frame(payload: bytes, opcode: int = 1) -> bytes:
-    """A final, unmasked WebSocket frame (RFC 6455 5.2); opcode 1 is text."""
-    n = len(payload)
-    if n < 126:
-        return struct.pack("!BB", 0x80 | opcode, n) + payload
-    if n < 65536:
-        return struct.pack("!BBH", 0x80 | opcode, 126, n) + payload
-    return struct.pack("!BBQ", 0x80 | opcode, 127, n) + payload
-
-
-class Meaning(NamedTuple):
-    """What a stream's name asks for. `subject` is a symbol or a pair, upper-case, "" for all."""
-
-    kind: str
-    subject: str = ""
-    interval: str = ""
-    contract_type: str = ""
-
-
-def parse_topic(market: str, name: str) -> Meaning | None:
-    """The meaning of stream `name` at `market`; None if it has none (such a stream stays silent).
-
-    Names are lower-case; an upper-case symbol is another, unknown stream, as on the real exchange.
-    """
-    if name == "!miniTicker@arr":
-        return Meaning("mini_all")
-    if market != "spot" and name in ("!markPrice@arr", "!markPrice@arr@1s"):
-        return Meaning("mark_all", interval="1s" if name.endswith("@1s") else "3s")
-    subject, at, kind = name.partition("@")
-    if not at or not subject or subject != subject.lower():
-        return None
-    subject = subject.upper()
-    if kind == "miniTicker":
-        return Meaning("mini", subject)
-    if market != "spot" and kind in ("markPrice", "markPrice@1s"):
-        return Meaning("mark", subject, "1s" if kind.endswith("@1s") else "3s")
-    word, _, interval = kind.partition("_")
-    if interval not in INTERVALS_MS or (interval == "1s" and market != "spot"):
-        return None
-    if word == "kline":
-        return Meaning("kline", subject, interval)
-    if word == "continuousKline" and market != "spot":
-        for contract_type in ("TRADIFI_PERPETUAL", "PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER"):
-            if subject.endswith("_" + contract_type):
-                return Meaning("continuous", subject[: -len(contract_type) - 1], interval, contract_type)
-    return None
+_MAX_LATE: Final = 100_000  # frames held back by a fault; what comes on top is lost
 
 
 class Connection:
@@ -550,7 +509,7 @@ class Hub:
                 if values[3] != values[3] or last.get(instrument.symbol) == tuple(values):
                     continue
                 last[instrument.symbol] = tuple(values)
-                events.append(_mini_event(instrument, values, now, merged))
+                events.append(mini_event(instrument, values, now, merged))
         topic.last = last
         if everything and events:
             self._emit(topic, Frame(b"[" + b",".join(events) + b"]", False), now)
@@ -571,7 +530,7 @@ class Hub:
                 if not instrument.trades_at(now):
                     continue
                 p = market.premium(name, instrument.symbol, now)
-                st = f',"st":{_MARKET_CODE[name]}' if merged and topic.meaning.kind == "mark_all" else ""
+                st = f',"st":{MARKET_CODE[name]}' if merged and topic.meaning.kind == "mark_all" else ""
                 events.append(
                     f'{{"e":"markPriceUpdate","E":{now},"s":"{instrument.symbol}","p":"{p.mark_price:.8f}",'
                     f'"i":"{p.index_price:.8f}","P":"{p.settle_price:.8f}","r":"{p.last_funding_rate:.8f}",'
@@ -586,7 +545,7 @@ class Hub:
         """Send an event through the armed faults, if any."""
         faults = self.exchange.faults
         if topic.microseconds:
-            frame = Frame(_in_microseconds(frame.payload), frame.closing)
+            frame = Frame(in_microseconds(frame.payload), frame.closing)
         if not faults.touches_frames:
             self._send(topic, frame)
             return
@@ -596,7 +555,7 @@ class Hub:
         )
         for one in at_once:
             self._send(topic, one)
-        for delay_ms, one in later:
+        for delay_ms, one in later[: max(0, _MAX_LATE - len(self._late))]:
             heapq.heappush(self._late, (now + delay_ms, next(self._serial), topic, one))
 
     def _send(self, topic: Topic, frame: Frame) -> None:
@@ -732,98 +691,3 @@ class Hub:
                 self.close_later(connection, WSCloseCode.GOING_AWAY, "end")
         if self._closing:
             await asyncio.wait(list(self._closing), timeout=2.0)
-
-
-def _mini_event(instrument: Instrument, values: list[float], now: int, merged: bool) -> bytes:
-    o, h, low, c, v, q, *_ = values
-    p, n, m = instrument.price_precision, instrument.quantity_precision, instrument.quote_precision
-    extra = ""
-    if instrument.market == "coinm" or merged:
-        extra = f',"ps":"{instrument.pair}"'
-    if merged:
-        extra += f',"st":{_MARKET_CODE[instrument.market]}'
-    return (
-        f'{{"e":"24hrMiniTicker","E":{now},"s":"{instrument.symbol}","c":"{c:.{p}f}","o":"{o:.{p}f}",'
-        f'"h":"{h:.{p}f}","l":"{low:.{p}f}","v":"{v:.{n}f}","q":"{q:.{m}f}"{extra}}}'
-    ).encode()
-
-
-def _in_microseconds(payload: bytes) -> bytes:
-    """The same event with its times in microseconds (spot, ?timeUnit=MICROSECOND)."""
-
-    def scale(event: dict[str, Any]) -> None:
-        event["E"] *= 1000
-        if k := event.get("k"):
-            k["t"], k["T"] = k["t"] * 1000, (k["T"] + 1) * 1000 - 1
-
-    decoded = json.loads(payload)
-    for event in decoded if isinstance(decoded, list) else [decoded]:
-        scale(event)
-    return json.dumps(decoded, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-# ---- control messages ------------------------------------------------------------------------------
-
-
-def control_reply(hub: Hub, connection: Connection, text: str) -> tuple[bytes, bool]:
-    """Obey one control message; returns the reply and whether the connection may live on."""
-    try:
-        message = msgspec.json.decode(text.encode())
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return _error(3, "Invalid JSON: expected value at line 1 column 1", None), True
-    if not isinstance(message, dict):
-        return _error(2, "Invalid request: expected an object at line 1 column 1", None), True
-    ident = message.get("id")
-    column = len(text)
-    if isinstance(ident, bool) or not (
-        ident is None
-        or (isinstance(ident, int) and -(2**63) <= ident < 2**63)
-        or (isinstance(ident, str) and len(ident) <= 36)
-    ):
-        return _error(2, "Invalid request: request ID must be an unsigned integer", None), True
-    if "method" not in message:
-        return _error(2, f"Invalid request: missing field `method` at line 1 column {column}", ident), True
-    method, params = message["method"], message.get("params", [])
-    if method not in _METHODS:
-        expected = ", ".join(f"`{m}`" for m in _METHODS)
-        what = f"unknown variant `{method}`, expected one of {expected} at line 1 column {column}"
-        return _error(2, f"Invalid request: {what}", ident), True
-    if not isinstance(params, list):
-        return _error(2, f"Invalid request: expected a sequence at line 1 column {column}", ident), True
-    if method == "LIST_SUBSCRIPTIONS":
-        return _result(list(connection.names), ident), True
-    if method in ("SUBSCRIBE", "UNSUBSCRIBE"):
-        if not all(isinstance(p, str) for p in params):
-            what = f"invalid type, expected a string at line 1 column {column}"
-            return _error(2, f"Invalid request: {what}", ident), True
-        if method == "UNSUBSCRIBE":
-            hub.unsubscribe(connection, params)
-            return _result(None, ident), True
-        return _result(None, ident), hub.subscribe(connection, params)
-    return _property(hub, connection, method, params, ident), True
-
-
-def _property(hub: Hub, connection: Connection, method: str, params: list[Any], ident: Any) -> bytes:
-    n = 2 if method == "SET_PROPERTY" else 1
-    if params and not isinstance(params[0], str):
-        return _error(2, "Invalid request: property name must be a string", ident)
-    if len(params) > n:
-        return _error(2, "Invalid request: too many parameters", ident)
-    if len(params) < n:
-        return _error(2, "Invalid request: missing parameters", ident)
-    if params[0] != "combined":
-        return _error(0, "Unknown property", ident)
-    if method == "GET_PROPERTY":
-        return _result(connection.combined, ident)
-    if not isinstance(params[1], bool):
-        return _error(1, "Invalid value type: expected Boolean", ident)
-    hub.set_combined(connection, params[1])
-    return _result(None, ident)
-
-
-def _result(result: Any, ident: Any) -> bytes:
-    return msgspec.json.encode({"result": result, "id": ident})
-
-
-def _error(code: int, msg: str, ident: Any) -> bytes:
-    return msgspec.json.encode({"code": code, "msg": msg, "id": ident})

@@ -15,7 +15,8 @@ from bmac_stream.simulator import Settings, Simulator
 from bmac_stream.simulator.exchange import Exchange
 from bmac_stream.simulator.faults import MALFORMED
 from bmac_stream.simulator.numbers import KlineFormat
-from bmac_stream.simulator.streams import Hub, KlineGroup, Meaning, parse_topic, ws_frame
+from bmac_stream.simulator.streams import Hub, KlineGroup
+from bmac_stream.simulator.topics import Meaning, parse_topic, ws_frame
 from tests.bmac_stream.simulator.rig import (
     MINUTE_MS,
     START_MS,
