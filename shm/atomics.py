@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 
 from llvmlite import ir
 from numba.core import types
+from numba.core.cgutils import alloca_once
 from numba.extending import intrinsic
 
 __all__ = [
@@ -144,7 +145,7 @@ def _pause(typingctx: Any) -> Any:
 
 def _clock_ns(typingctx: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        time = builder.alloca(ir.ArrayType(_I64, 2))
+        time = alloca_once(builder, ir.ArrayType(_I64, 2))
         pointer = builder.bitcast(time, _I8P)
         clock = _libc(builder, "clock_gettime", _I32, [_I32, _I8P])
         builder.call(clock, [ir.Constant(_I32, _CLOCK_MONOTONIC), pointer])
@@ -159,7 +160,7 @@ def _clock_ns(typingctx: Any) -> Any:
 def _futex_wait(typingctx: Any, array: Any, index: Any, expected: Any, timeout_ns: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         word = builder.bitcast(_element(context, builder, sig.args[0], args[0], args[1]), _I8P)
-        time = builder.alloca(ir.ArrayType(_I64, 2))
+        time = alloca_once(builder, ir.ArrayType(_I64, 2))
         zero, one = ir.Constant(_I32, 0), ir.Constant(_I32, 1)
         second = ir.Constant(_I64, 1_000_000_000)
         builder.store(builder.udiv(args[3], second), builder.gep(time, [zero, zero]))
@@ -185,7 +186,7 @@ def _futex_wake(typingctx: Any, array: Any, index: Any, n_waiters: Any) -> Any:
 
 def _eventfd_ring(typingctx: Any, fd: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        one = builder.alloca(_I64)
+        one = alloca_once(builder, _I64)
         builder.store(ir.Constant(_I64, 1), one)
         write = _libc(builder, "write", _I64, [_I32, _I8P, _I64])
         fd32 = builder.trunc(args[0], _I32)
