@@ -25,7 +25,6 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import fire
 import numpy as np
@@ -50,6 +49,7 @@ BURST_FLOOR_MS = 60.0
 BMAC_FLOOR = 50.0
 FRAMES_FLOOR = 50_000.0
 GROWTH_FLOOR_MIB = 8.0
+PACE_S = 0.0003
 WARM_UP = 0.2  # share of the sustained frames after which memory should not grow
 
 
@@ -84,7 +84,7 @@ class BmacRounds:
     live: Live
     next_open: int
     rounds_ms: list[float] = field(default_factory=list)
-    _todo: deque[tuple[str, Any]] = field(default_factory=deque)
+    _todo: deque[str] = field(default_factory=deque)
     _spent_s: float = 0.0
 
     @classmethod
@@ -97,8 +97,7 @@ class BmacRounds:
         open_time = end + STEP * np.arange(-live.candles, 0, dtype=np.int64)
         for symbol in live.truth.symbols:
             way.write_history(symbol, open_time, live.truth.bars(symbol, int(open_time[0]), live.candles))
-            if live.feed.until_close(live.feed.next_close()) < 0.2:
-                live.bar()
+            live.keep_up()
         return cls(way, live, end)
 
     def __call__(self, until: float) -> None:
@@ -107,13 +106,10 @@ class BmacRounds:
             if not self._todo:
                 if self.next_open + STEP > self.live.exchange.clock.now_ms():
                     return  # it has caught up: that bar is not over
-                feed, bar_of = self.live.feed, self.live.truth.bar
-                for symbol in self.live.truth.symbols:
-                    values, at = bar_of(symbol, self.next_open), self.next_open
-                    event = feed.event(symbol, at, at + STEP, values, closed=True)
-                    self._todo.append(self.way.decode(event))
-                continue
-            symbol, bar = self._todo.popleft()
+                self._todo.extend(self.live.truth.symbols)
+            values, at = self.live.truth.bar(self._todo[0], self.next_open), self.next_open
+            event = self.live.feed.event(self._todo.popleft(), at, at + STEP, values, closed=True)
+            symbol, bar = self.way.decode(event)
             begin = time.perf_counter()
             self.way.update(symbol, bar)
             self._spent_s += time.perf_counter() - begin
@@ -126,6 +122,7 @@ class BmacRounds:
         """BMAC's files, the store and the truth have the same last bars."""
         done = self.next_open - STEP
         for symbol in self.live.truth.symbols:
+            self.live.keep_up()
             open_time, values = self.way.read(symbol)
             last = int(np.searchsorted(open_time, done))
             agreement(last < len(open_time) and open_time[last] == done, f"{symbol}: BMAC lacks the last bar")
@@ -146,9 +143,8 @@ def run(options: Options, figures: Figures) -> None:
         truth = generated_truth(exchange, symbols, INTERVAL, options.candles + 50, n_ahead)
         with Live(place, exchange, truth, INTERVAL, "burst", options.candles) as live:
             bursts(options, figures, live)
-            frames_one_by_one(options, figures, live)
             late_and_quiet(options, figures, live)
-            live.bar()
+            frames_one_by_one(options, figures, live)
             n_compared = live.check_store()
             figures.add("compared_bars", n_compared, "of the store with the exchange's REST: none differ")
         with Live(place, exchange, truth, INTERVAL, "tls", 99, tls) as live:
@@ -191,16 +187,24 @@ def bursts(options: Options, figures: Figures, live: Live) -> None:
 def frames_one_by_one(options: Options, figures: Figures, live: Live) -> None:
     """From the send of one closing frame to readable, at a pace that the collector can keep."""
     watcher = live.reader(strategies.watcher)
+    while not watcher.poll(0.05):
+        live.keep_up()
+    agreement(watcher.recv() == "ready", "the watcher is out of step")
     waits_us: list[float] = []
-    for _ in range(options.paced):
+    # Spread frames are late ones: the collector learns in two bars that this is how they come now, and
+    # waits for them. Those bars do not count.
+    for i in range(2 + options.paced):
         open_time = live.begin()
         plans = live.feed.closing_each(open_time)
         watcher.send((open_time // STEP, list(plans), 5.0))
         agreement(watcher.recv() == "watching", "the watcher is out of step")
         live.feed.wait_for_close(open_time)
-        sent = live.feed.fire_paced(plans, 0.0005)
+        sent = live.feed.fire_paced(plans, PACE_S)
         live.report(open_time)
-        for sent_ns, seen_ns in zip(sent.values(), watcher.recv(), strict=True):
+        seen = watcher.recv()
+        if i < 2:
+            continue
+        for sent_ns, seen_ns in zip(sent.values(), seen, strict=True):
             agreement(seen_ns > 0, "a bar that was sent did not become readable")
             waits_us.append((seen_ns - sent_ns) / 1e3)
     _spread(figures, "frame_us", waits_us, "one closing frame, from its send to readable (a spinning reader)")
@@ -212,6 +216,8 @@ def late_and_quiet(options: Options, figures: Figures, live: Live) -> None:
     repaired: list[float] = []
     named: list[float] = []
     n_quiet = 0
+    graces_ms: list[float] = []
+    due: Plan = []
     for i in range(options.late):
         withheld = sorted(random.choice(live.truth.symbols, options.n_late, replace=False).tolist())
         unanswered = i % 2 == 1
@@ -225,9 +231,15 @@ def late_and_quiet(options: Options, figures: Figures, live: Live) -> None:
             live.exchange.clear_faults()
         live.check(burst, missing=withheld if unanswered else ())
         (named if unanswered else repaired).append(burst.woken_ms)
+        graces_ms.append(live.store.counters()["grace_ms"] / live.exchange.rate)
+        # A bar later, which is after any grace, the frames come after all, and change nothing.
+        live.feed.fire(due)
         only = set(live.truth.symbols) - set(withheld)
-        live.feed.fire(live.feed.closing(burst.open_time, without=only, always=True))
+        due = live.feed.closing(burst.open_time, without=only, always=True)
+    live.feed.fire(due)
     in_exchange_s = live.exchange.rate / 1e3
+    note = "for so long the collector waits for frames before it asks REST, learnt from the bursts"
+    figures.add("late_grace_ms_p50", statistics.median(graces_ms), note)
     note = f"{options.n_late} late, {n_quiet / options.late:.0f} quiet, REST has them: nobody is named"
     figures.add("late_wait_ms_p50", statistics.median(repaired), note)
     figures.add(

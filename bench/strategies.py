@@ -53,12 +53,13 @@ def waiter(pipe: Connection, name: str, directory: str) -> None:
 
 
 def watcher(pipe: Connection, name: str, directory: str) -> None:
-    """For every (g, [symbols], timeout_s) received: when each symbol's bar g became readable, ns; 0: not.
+    """Says "ready"; then, for every (g, [symbols], timeout_s), when each bar g became readable, ns; 0: not.
 
     The symbols are watched in that order, which must be the order in which they are sent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     store = StoreReader.attach(name, directory=directory, timeout_s=120)
+    pipe.send("ready")
     while (task := pipe.recv()) is not None:
         g, symbols, timeout_s = task
         slots = [store.slot(symbol) for symbol in symbols]
