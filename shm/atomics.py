@@ -18,8 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from llvmlite import ir
-from numba.core import types
-from numba.core.cgutils import alloca_once
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 __all__ = [
@@ -50,6 +49,10 @@ _I8P: Final = ir.IntType(8).as_pointer()
 _I32: Final = ir.IntType(32)
 _I64: Final = ir.IntType(64)
 _F64: Final = ir.DoubleType()
+
+# Memory for a system call, taken once per call of the function: a plain alloca takes more in every turn of a
+# loop, and a second of spinning overflowed the stack (test_failures.py::test_long_spins).
+_alloca: Final = cast(Callable[[Any, Any], Any], cgutils.alloca_once)
 
 _CLOCK_MONOTONIC: Final = 1
 _FUTEX_WAIT: Final = 0  # shared between processes, not FUTEX_PRIVATE; the time-out is relative
@@ -115,6 +118,11 @@ def _libc(builder: Any, name: str, result: Any, arguments: list[Any], var_arg: b
     )
 
 
+def _local(builder: Any, kind: Any) -> Any:
+    """A local variable, in the function's entry: one made inside a loop would grow the stack each time."""
+    return cgutils._alloca(builder, kind)  # type: ignore[no-untyped-call]  # Numba's stub
+
+
 def _or_errno(builder: Any, result: Any) -> Any:
     """`result`, or -errno when it is -1."""
     location = builder.call(_libc(builder, "__errno_location", _I32.as_pointer(), []), [])
@@ -145,7 +153,7 @@ def _pause(typingctx: Any) -> Any:
 
 def _clock_ns(typingctx: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        time = alloca_once(builder, ir.ArrayType(_I64, 2))
+        time = _local(builder, ir.ArrayType(_I64, 2))
         pointer = builder.bitcast(time, _I8P)
         clock = _libc(builder, "clock_gettime", _I32, [_I32, _I8P])
         builder.call(clock, [ir.Constant(_I32, _CLOCK_MONOTONIC), pointer])
@@ -160,7 +168,7 @@ def _clock_ns(typingctx: Any) -> Any:
 def _futex_wait(typingctx: Any, array: Any, index: Any, expected: Any, timeout_ns: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         word = builder.bitcast(_element(context, builder, sig.args[0], args[0], args[1]), _I8P)
-        time = alloca_once(builder, ir.ArrayType(_I64, 2))
+        time = _local(builder, ir.ArrayType(_I64, 2))
         zero, one = ir.Constant(_I32, 0), ir.Constant(_I32, 1)
         second = ir.Constant(_I64, 1_000_000_000)
         builder.store(builder.udiv(args[3], second), builder.gep(time, [zero, zero]))
@@ -186,7 +194,7 @@ def _futex_wake(typingctx: Any, array: Any, index: Any, n_waiters: Any) -> Any:
 
 def _eventfd_ring(typingctx: Any, fd: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        one = alloca_once(builder, _I64)
+        one = _local(builder, _I64)
         builder.store(ir.Constant(_I64, 1), one)
         write = _libc(builder, "write", _I64, [_I32, _I8P, _I64])
         fd32 = builder.trunc(args[0], _I32)
