@@ -50,10 +50,6 @@ _I32: Final = ir.IntType(32)
 _I64: Final = ir.IntType(64)
 _F64: Final = ir.DoubleType()
 
-# Memory for a system call, taken once per call of the function: a plain alloca takes more in every turn of a
-# loop, and a second of spinning overflowed the stack (test_failures.py::test_long_spins).
-_alloca: Final = cast(Callable[[Any, Any], Any], cgutils.alloca_once)
-
 _CLOCK_MONOTONIC: Final = 1
 _FUTEX_WAIT: Final = 0  # shared between processes, not FUTEX_PRIVATE; the time-out is relative
 _FUTEX_WAKE: Final = 1
@@ -120,7 +116,7 @@ def _libc(builder: Any, name: str, result: Any, arguments: list[Any], var_arg: b
 
 def _local(builder: Any, kind: Any) -> Any:
     """A local variable, in the function's entry: one made inside a loop would grow the stack each time."""
-    return cgutils._alloca(builder, kind)  # type: ignore[no-untyped-call]  # Numba's stub
+    return cgutils.alloca_once(builder, kind)  # type: ignore[no-untyped-call]  # Numba's stub
 
 
 def _or_errno(builder: Any, result: Any) -> Any:
