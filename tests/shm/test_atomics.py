@@ -102,3 +102,20 @@ def test_eventfd_adds_one_and_never_blocks() -> None:
     finally:
         os.close(fd)
     assert _ring(-1) == -errno.EBADF
+
+
+@njit
+def _many(words: Any, n: int) -> int:
+    total = 0
+    for _ in range(n):
+        total += atomics.clock_ns() & 1
+        total += atomics.futex_wait(words, 1, 8, 1)
+        total += atomics.eventfd_ring(-1)
+    return total
+
+
+def test_loops_do_not_eat_the_stack() -> None:
+    """Locals of 40 bytes a turn would need 20 MB: this test died of it, and so would a spinning reader."""
+    words, n = np.array([0, 7, 0]), 500_000
+    expected = -n * (errno.EAGAIN + errno.EBADF)
+    assert expected <= _many(words, n) <= expected + n
