@@ -91,6 +91,10 @@ class Child:
                 await self._process.wait()
         except TimeoutError:
             self.kill()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):  # the pipe's end; a grandchild may hold it open
+                    while await self.line() is not None:
+                        pass
         return await self._process.wait()
 
     def kill(self) -> None:

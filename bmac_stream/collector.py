@@ -61,6 +61,10 @@ LOOK_SOON_MS: Final = 60_000.0
 CONFIRM_S: Final = 1.0
 """A delisting is believed when a second exchangeInfo, this much later, says so too."""
 
+HALT_SYMBOLS: Final = 5
+HALT_SHARE: Final = 0.2
+"""When more symbols than both say stop trading at once, the market is halted, not delisted."""
+
 _COUNTED: Final = tuple(Counts.__slots__)
 _GAUGES: Final = (
     "ws_frames", "bad_frames", "bad_bodies", "reconnects", "rollovers", "stalls", "rest_requests",
@@ -114,6 +118,7 @@ class Collector:
         self._empty: set[str] = set()  # resolved, but the exchange had no bar yet
         self._lost: set[int] = set()  # groups of streams that are to speak again
         self._told: dict[str, int] = {}  # gauges as last written
+        self._bugs = 0
         self._n = dict.fromkeys(_GAUGES, 0)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._look_soon = asyncio.Event()
@@ -367,6 +372,13 @@ class Collector:
         """
         wanted = {name: at for name, at in universe.symbols.items() if name not in self._refused}
         change = changes(list(self.symbols), list(wanted))
+        if len(change.removed) > max(HALT_SYMBOLS, HALT_SHARE * len(self.symbols)):
+            # slots are never used twice, so a maintenance must not look like the end of the market
+            self._quiet.error(
+                "halt", "%d of %d symbols do not trade: taken for a halt, not for delistings",
+                len(change.removed), len(self.symbols),
+            )  # fmt: skip
+            change = change._replace(removed=[])
         if change.removed:
             await asyncio.sleep(CONFIRM_S)
             try:
@@ -451,8 +463,8 @@ class Collector:
             log.debug("stream %d %s: %s", event.group, event.kind, event.detail)
 
     def _bug(self, where: str) -> None:
-        self._n["bugs"] += 1
-        self._quiet.error(f"bug {where}", "unexpected error in %s\n%s", where, _traceback())
+        self._bugs += 1
+        self._quiet.exception(f"bug {where}", "unexpected error in %s", where)
 
     # ------------------------------------------------------------------------------------------- life
 
@@ -491,6 +503,7 @@ class Collector:
             rest_errors=sum(rest.errors.values()),
             repair_requests=self.fetcher.repairs,
             clock_jumps=self.keeper.jumps,
+            bugs=self._bugs + self.fetcher.bugs,
         )
         for name, n in self._n.items():
             if n != self._told.get(name, 0):
@@ -631,12 +644,6 @@ def _end_of_store(config: Config) -> int | None:
             return reader.spec.origin_ms + (reader.complete_g + 1) * reader.spec.interval_ms
     except ShmError:
         return None
-
-
-def _traceback() -> str:
-    import traceback
-
-    return traceback.format_exc(limit=8)
 
 
 class _Redact(logging.Filter):

@@ -73,6 +73,8 @@ class Fetcher:
         self.repairs = 0
         """klines requests sent for live bars."""
         self.errors: Counter[str] = Counter()
+        self.bugs = 0
+        """Errors that nobody expected; logged with where they came from."""
         self.progress_at = time.monotonic()
         """When a history page last came, monotonic seconds."""
         self._rest = rest
@@ -141,9 +143,18 @@ class Fetcher:
     async def _work(self) -> None:
         while True:
             if self._repairs:
-                await self._repair(self._repairs.popleft())
+                symbol = self._repairs.popleft()
+                try:
+                    await self._repair(symbol)
+                except Exception:  # a bug must not end the worker
+                    self._bug(symbol)
             elif (job := self._next_history()) is not None:
-                await self._read_history(job)
+                try:
+                    await self._read_history(job)
+                except Exception:
+                    self._bug(job.symbol)
+                    job.not_before = time.monotonic() + LONGEST_FAILED_PAUSE_S
+                    self._history.append(job)
             else:
                 self._wake.clear()
                 timeout_s = 0.1 if self._history else None
@@ -193,7 +204,7 @@ class Fetcher:
         except ExchangeError as error:
             self._failed(job, error)
             return
-        except BaseException:
+        except asyncio.CancelledError:
             self._history.appendleft(job)
             raise
         job.failures = 0
@@ -315,6 +326,10 @@ class Fetcher:
             job.not_before = time.monotonic() + LONGEST_FAILED_PAUSE_S
             self._on_resolved(job.symbol)  # the exchange does not know it: nobody waits for it
         self._history.append(job)
+
+    def _bug(self, symbol: str) -> None:
+        self.bugs += 1
+        self._quiet.exception("bug", "unexpected error with an answer for %s", symbol)
 
     def _note(self, symbol: str, error: ExchangeError) -> None:
         kind = type(error).__name__

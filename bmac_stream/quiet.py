@@ -2,6 +2,7 @@
 
 import logging
 import time
+import traceback
 from typing import Final
 
 __all__ = ["EVERY_S", "MAX_KEYS", "Quiet"]
@@ -26,6 +27,10 @@ class Quiet:
     def error(self, key: str, text: str, *args: object) -> None:
         """Log an error, unless this key had one less than a minute ago."""
         self._say(logging.ERROR, key, text, args)
+
+    def exception(self, key: str, text: str, *args: object) -> None:
+        """Log an error with the traceback of the exception being handled."""
+        self._say(logging.ERROR, key, text + "\n%s", (*args, traceback.format_exc(limit=-8)))
 
     def _say(self, level: int, key: str, text: str, args: tuple[object, ...]) -> None:
         if key not in self._said and len(self._said) >= MAX_KEYS:

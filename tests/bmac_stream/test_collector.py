@@ -407,6 +407,20 @@ async def test_listings_and_delistings_need_no_restart(tmp_path: Path, store_nam
         assert first == rows.open_time[0], "from its first bar on"
 
 
+async def test_a_halt_of_the_market_is_not_its_end(
+    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, store_name, market=new_market(8, 1, 1), exchange_info_every_sec=60) as run:
+        collector = await run.start()
+        await run.live()
+        slots = dict(collector.store.symbols)
+        run.simulator.fault("delisting", symbols=list(slots)[:-1], seconds=0)
+        await run.until("the halt", lambda: "taken for a halt" in caplog.text)
+        await run.bars(3)
+        assert collector.store.symbols == slots
+        assert run.counts()["delistings"] == 0
+
+
 async def test_a_store_that_is_too_small_is_told_and_the_others_go_on(
     tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

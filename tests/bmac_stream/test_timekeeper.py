@@ -1,0 +1,85 @@
+"""The clock follows /time, tells jumps, and does not believe /time against the frames."""
+
+import time
+from typing import Any
+
+import pytest
+
+from bmac_stream.clock import Clock
+from bmac_stream.timekeeper import Timekeeper
+
+HOUR = 3_600_000.0
+
+
+class Exchange:
+    """What the REST client is to the timekeeper: /time, `offset_ms` off this machine's clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.offset_ms = 0.0
+
+    def now_ms(self) -> float:
+        return time.time() * 1e3 + self.offset_ms
+
+    async def sync_clock(self, samples: int = 3) -> float:
+        now = time.monotonic()
+        return self.clock.sync(self.now_ms(), now, now)
+
+
+def made() -> tuple[Clock, Exchange, Timekeeper]:
+    clock = Clock()
+    exchange = Exchange(clock)
+    rest: Any = exchange
+    return clock, exchange, Timekeeper(rest, clock, 60)
+
+
+async def test_small_moves_are_followed_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    clock, exchange, keeper = made()
+    await keeper.sync()
+    exchange.offset_ms = 300.0
+    assert abs(await keeper.sync() - 300.0) < 50
+    assert abs(clock.now_ms() - exchange.now_ms()) < 50
+    assert keeper.jumps == 0
+    assert caplog.messages == []
+
+
+async def test_a_jump_is_told_and_followed(caplog: pytest.LogCaptureFixture) -> None:
+    clock, exchange, keeper = made()
+    await keeper.sync()
+    exchange.offset_ms = HOUR
+    await keeper.sync()
+    assert abs(clock.now_ms() - exchange.now_ms()) < 50
+    assert keeper.jumps == 1
+    assert "jumped by +36000" in caplog.text
+
+
+async def test_a_jump_that_frames_confirm_is_followed() -> None:
+    clock, exchange, keeper = made()
+    await keeper.sync()
+    exchange.offset_ms = -HOUR
+    keeper.heard(exchange.now_ms())
+    await keeper.sync()
+    assert abs(clock.now_ms() - exchange.now_ms()) < 50
+
+
+@pytest.mark.parametrize("offset_ms", [HOUR, -HOUR, 5_000.0, -5_000.0])
+async def test_a_jump_that_frames_contradict_is_not_believed(
+    offset_ms: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, exchange, keeper = made()
+    await keeper.sync()
+    keeper.heard(exchange.now_ms())
+    exchange.offset_ms = offset_ms
+    assert await keeper.sync() == 0.0
+    assert abs(clock.now_ms() - time.time() * 1e3) < 50
+    assert keeper.jumps == 1
+    assert "not believed" in caplog.text
+
+
+async def test_before_the_first_sync_a_replay_goes_by_its_frames() -> None:
+    clock = Clock(rate=60.0)
+    keeper = Timekeeper(Exchange(clock), clock, 60)  # type: ignore[arg-type]
+    keeper.heard(1_770_000_000_000.0)
+    assert abs(clock.now_ms() - 1_770_000_000_000.0) < 60_000
+    assert not clock.synced
+    assert clock.uncertainty_ms < 60_000
