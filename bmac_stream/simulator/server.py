@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
+import numpy as np
 from aiohttp import web
 
 from bmac_stream.bar import INTERVALS_MS
@@ -91,7 +92,13 @@ class Simulator:
     # ---- life --------------------------------------------------------------------------------------
 
     async def start(self) -> Self:
-        """Open the listeners; exchange time begins now."""
+        """Open the listeners; exchange time begins now, after the market of its first minute was made."""
+        start_ms = self._market.start_ms if self._start_ms is None else self._start_ms
+        for name in self.markets:
+            interval = next(one for one in self._market.intervals(name) if one != "1s")
+            everyone = np.arange(len(self._market.instruments(name)))
+            # a generated day takes a second or two to make: the first subscriber shall not wait for it
+            self._market.updates(name, interval, everyone, start_ms, start_ms)
         self.exchange = Exchange(
             self._market,
             rate=self._rate,
