@@ -58,10 +58,8 @@ def machine() -> dict[str, str | int | float]:
 
 
 def pin(core: int) -> None:
-    """Keep this process on one core, if there is such a core; else leave it where it is."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        os.sched_setaffinity(0, {cores[core % len(cores)]})
+    """Keep this process, and what it starts from now on, on one core."""
+    os.sched_setaffinity(0, {core})
 
 
 def quantile(values: list[float], q: float) -> float:
