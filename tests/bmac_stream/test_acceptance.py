@@ -199,7 +199,7 @@ def recorded_run(data: Path, folder: Path, store: str, rate: float, n_bars: int)
 
 @pytest.mark.slow
 def test_recorded_bars_through_every_fault(recorded_data: Path, folder: Path, store_name: str) -> None:
-    recorded_run(recorded_data, folder, store_name, rate=240, n_bars=205)
+    recorded_run(recorded_data, folder, store_name, rate=300, n_bars=205)
 
 
 @pytest.mark.stress
@@ -212,12 +212,12 @@ def test_recorded_bars_through_every_fault_at_rate_60(
 @pytest.mark.slow
 def test_generated_bars_through_every_fault(folder: Path, store_name: str) -> None:
     with (
-        SimulatorProcess(markets="usdm", n_symbols=12, seed=11, rate=200, listing_hours=0.5) as exchange,
+        SimulatorProcess(markets="usdm", n_symbols=12, seed=11, rate=240, listing_hours=0.5) as exchange,
         CollectorProcess(
             folder, store_name, exchange=hosts(exchange), exchange_info_every_sec=60, **SHORT
         ) as collector,
     ):
-        counters = campaign(exchange, collector, 48)
+        counters = campaign(exchange, collector, 32)
         held = collector.held()
         truth = truth_of_exchange(exchange, held)
     assert len(held) >= 12
@@ -264,7 +264,7 @@ def test_the_same_through_a_proxy_and_tls_when_there_is_no_other_way(
     login = ("collector", "s3cret-of-the-proxy")
     with (
         SimulatorProcess(
-            markets="usdm", n_symbols=6, seed=5, rate=200, listing_hours=0, ca_file=str(tmp_path / "ca.pem"),
+            markets="usdm", n_symbols=6, seed=5, rate=240, listing_hours=0, ca_file=str(tmp_path / "ca.pem"),
             tls_cert=str(tmp_path / "cert.pem"), tls_key=str(tmp_path / "key.pem"),
         ) as exchange,
         proxy_thread(lambda: kind(login=login, hosts={"exchange.invalid": "127.0.0.1"})) as proxy,
@@ -292,7 +292,7 @@ def test_the_same_through_a_proxy_and_tls_when_there_is_no_other_way(
 def test_a_stopped_collector_catches_up_and_its_readers_know(folder: Path, store_name: str) -> None:
     """SIGSTOP for many bars, then SIGCONT: nothing lost, nothing invented."""
     with (
-        SimulatorProcess(markets="usdm", n_symbols=8, seed=3, rate=200, listing_hours=0) as exchange,
+        SimulatorProcess(markets="usdm", n_symbols=8, seed=3, rate=240, listing_hours=0) as exchange,
         CollectorProcess(folder, store_name, exchange=hosts(exchange), **SHORT) as collector,
     ):
         reader = collector.live(120)
@@ -303,7 +303,7 @@ def test_a_stopped_collector_catches_up_and_its_readers_know(folder: Path, store
         time.sleep(2.5)
         assert reader.silence_s > 2.0
         collector.process.send_signal(signal.SIGCONT)
-        collector.complete(first + 25)
+        collector.complete(first + 18)
         until("everything settled", lambda: collector.unsettled() == 0, 30)
         held = collector.held()
         truth = truth_of_exchange(exchange, held)

@@ -26,7 +26,7 @@ from .rig import REPO, until
 from .simulator.rig import new_market, small_market
 
 MINUTE = 60_000
-RATE = 120.0  # a bar of 1m lasts half a second
+RATE = 240.0  # a bar of 1m lasts a quarter of a second
 
 
 def config_of(folder: Path, name: str, simulator: Simulator, **keys: Any) -> Config:

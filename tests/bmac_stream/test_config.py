@@ -361,7 +361,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.dictionaries(st.sampled_from([field.name for field in msgspec.structs.fields(Config)]), json_values)
 )
@@ -372,7 +372,7 @@ def test_whatever_the_values_only_a_config_error(tmp_path: Path, raw: dict[str, 
         assert all(len(line) < 1000 for line in error.problems)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.binary(max_size=200))
 def test_whatever_the_bytes_only_a_config_error(tmp_path: Path, raw: bytes) -> None:
     with pytest.raises(ConfigError):
