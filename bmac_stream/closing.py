@@ -78,7 +78,9 @@ class Closer:
                 await self._wait(0.2)
                 continue
             g = writer.target
-            patience_ms = max(grace.grace_ms, CLOSE_MARGIN_MS + min(self._clock.uncertainty_ms, 1_000.0) + 50)
+            # asked sooner, a quiet symbol's row could not prove itself closed
+            proof_ms = min(CLOSE_MARGIN_MS + self._clock.uncertainty_ms + 50, grace.limit_ms / 2)
+            patience_ms = max(grace.grace_ms, proof_ms)
             if await self._completed(g, writer.close_ms(g) + patience_ms):
                 continue
             # a loop that was held up finds several bars closed: they are settled together
