@@ -5,6 +5,7 @@ the processes and removes the folders, also on Ctrl-C and SIGTERM. `Exchange` is
 process of its own, with its clock, its symbols, and what its bars were.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -67,7 +68,9 @@ class Child:
         """SIGTERM (or SIGKILL to it and what it started), bounded; the exit status."""
         if self.process.poll() is None:
             if kill:
-                os.killpg(self.pid, signal.SIGKILL)
+                for pid in [self.pid, *_started_by(self.pid)]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             else:
                 self.process.terminate()
             try:
@@ -179,6 +182,16 @@ class Exchange(SimulatorProcess):
         open_time = np.array([row[0] for row in rows], dtype=np.int64)
         values = np.array([[float(row[i]) for i in _COLUMNS] for row in rows], dtype=np.float64)
         return open_time, values.reshape(-1, len(_COLUMNS))
+
+
+def _started_by(pid: int) -> list[int]:
+    """Children of a process, and theirs."""
+    tasks = Path(f"/proc/{pid}/task")
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for task in tasks.iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found + [grandchild for child in found for grandchild in _started_by(child)]
 
 
 def cpu_s(pid: int) -> float:
