@@ -22,9 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["LAZY", "STEPPED", "TRACED", "Build", "Change", "build", "shm_folder", "stepped"]
+import numpy as np
+
+__all__ = ["LAZY", "LOG", "STEPPED", "TRACED", "Build", "Change", "build", "shm_folder", "stepped"]
 
 _numbers = itertools.count()
+
+LOG = np.zeros((1 << 16, 2), np.int64)
+"""What the traced builds of this process stored: LOG[0, 0] counts, LOG[1:] holds (address, bits)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +108,7 @@ TRACED = (
         "\n\ndef _loader(",
         """
 
-import numpy as _np
-
-LOG = _np.zeros((1 << 16, 2), dtype=_np.int64)
+from tests.shm.mutants import LOG
 
 
 def _log(builder: Any, pointer: Any, value: Any) -> None:
@@ -124,7 +127,7 @@ def _log(builder: Any, pointer: Any, value: Any) -> None:
 def _loader(""",
     ),
 )
-"""Every atomic store is written down: LOG[0, 0] counts them, LOG[1:] holds (address, bits)."""
+"""Every atomic store is written down in LOG."""
 
 
 def shm_folder() -> Path:

@@ -10,6 +10,7 @@ x86 can see at best, but complete; orders are the business of the model and of t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numba
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shm import layout
+from tests.shm.mutants import LOG
 from tests.shm.workers import AHEAD, BACK, COLUMNS, EVERY, Arena, Counts, Kit, new_arena
 
 __all__ = ["Judge", "Trace", "serial_of", "value_of", "write_trace"]
@@ -50,9 +52,20 @@ def _row(g: int, slot: int, n_slots: int) -> tuple[NDArray[np.float64], int]:
     return np.array([value_of(g, slot, c, n_slots, 0) for c in range(COLUMNS)]), int(layout.Status.BAR)
 
 
-def write_trace(kit: Kit, n_slots: int, cap: int, n_bars: int, *, early: bool = False) -> Trace:
-    """Fill the rings, then write down the stores of `n_bars` more bars. Slot 0 is AHEAD of the others."""
-    ring, log = kit.module("ring"), kit.module("atomics").LOG
+def write_trace(
+    kit: Kit,
+    n_slots: int,
+    cap: int,
+    n_bars: int,
+    *,
+    early: bool = False,
+    instead: dict[str, Any] | None = None,
+) -> Trace:
+    """Fill the rings, then write down the stores of `n_bars` more bars. Slot 0 is AHEAD of the others.
+
+    instead  functions of the ring to use in place of the kit's, by name: a mutant's, also from a traced build
+    """
+    ring, log = SimpleNamespace(**vars(kit.module("ring")) | (instead or {})), LOG
     arena = new_arena(n_slots, cap)
     words, data = arena
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shm.mutants import TRACED, Change, build, stepped
+from tests.shm.mutants import TRACED, Build, Change, build, stepped
 from tests.shm.replay import Judge, Trace, write_trace
 from tests.shm.workers import Counts, Loops, Real, new_arena
 
@@ -25,7 +25,8 @@ class Mutant:
     """Text changes, and the run that must see them.
 
     what       who reads: "slots", "panels" or "forming"
-    in_reader  the bug is in the readers' functions and the writer is sound, or the other way round
+    in_reader  the bug is in the readers' functions and the writer is sound; else it is in the writer's
+               function that the mutant's name begins with (append, correct, complete), and no other
     early      the script itself completes a bar before the last symbol has it
     """
 
@@ -110,17 +111,17 @@ MUTANTS = {
             ),
         ),
     ),
-    "correction: begin together with end": Mutant(
+    "correct: begin together with end": Mutant(
         "slots",
         False,
         (_NO_REDO_CHECK, _ring(_BEGIN, ""), _ring(_END, f"{_BEGIN}{_END}")),
     ),
-    "correction: end before the data": Mutant(
+    "correct: end before the data": Mutant(
         "slots",
         False,
         (_ring(_END, ""), _ring(_DATA_OF_REDO, f"{_END}{_DATA_OF_REDO}")),
     ),
-    "correction: one copy only": Mutant(
+    "correct: one copy only": Mutant(
         "slots",
         False,
         (
@@ -155,13 +156,13 @@ MUTANTS = {
         (_ring("done = load_acquire(words, COMPLETE)", "done = load_acquire(words, HEAD) + 1"),),
         window=_PANEL_WINDOW - 4,
     ),
-    "head: may go back": Mutant(
+    "append: head may go back": Mutant(
         "panels",
         False,
         (_ring("    if g > load_relaxed(words, HEAD):\n", "    if True:\n"),),
         window=_PANEL_WINDOW,
     ),
-    "head: after the data": Mutant(
+    "append: head after the data": Mutant(
         "panels",
         False,
         (
@@ -214,34 +215,37 @@ MUTANTS = {
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trace, Judge]:
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Build, Trace, Judge]:
     """What the unchanged source writes, and its readers."""
-    return write_trace(build(tmp_path_factory.mktemp("sound"), TRACED), N_SLOTS, CAP, N_BARS), Judge(Real())
+    kit = build(tmp_path_factory.mktemp("sound"), TRACED)
+    return kit, write_trace(kit, N_SLOTS, CAP, N_BARS), Judge(Real())
 
 
 IN_THREADS = [name for name, mutant in MUTANTS.items() if mutant.what == "forming"]
 
 
 @pytest.mark.parametrize("name", [name for name in MUTANTS if name not in IN_THREADS])
-def test_mutant_is_caught(tmp_path: Path, sound: tuple[Trace, Judge], name: str) -> None:
-    mutant, (trace, judge) = MUTANTS[name], sound
+def test_mutant_is_caught(tmp_path: Path, sound: tuple[Build, Trace, Judge], name: str) -> None:
+    mutant, (kit, trace, judge) = MUTANTS[name], sound
     if mutant.in_reader:
         judge = Judge(build(tmp_path, mutant.changes))
     else:
-        kit = build(tmp_path, [*TRACED, *mutant.changes])
-        trace = write_trace(kit, N_SLOTS, CAP, N_BARS, early=mutant.early)
+        ring = build(tmp_path, [*TRACED, *mutant.changes]).module("ring")
+        function = name.split(":")[0]
+        instead = {function: getattr(ring, function)}
+        trace = write_trace(kit, N_SLOTS, CAP, N_BARS, early=mutant.early, instead=instead)
     counts = judge.judge(trace, mutant.what, mutant.window)
     assert counts.bad, f"nobody noticed: {counts}"
 
 
 @pytest.mark.parametrize(("what", "windows"), [("slots", (1, 8, CAP - 1)), ("panels", (1, 8, CAP - 3))])
 def test_every_interleaving_of_the_sound_one(
-    sound: tuple[Trace, Judge], what: str, windows: tuple[int, ...]
+    sound: tuple[Build, Trace, Judge], what: str, windows: tuple[int, ...]
 ) -> None:
     """The exhaustive run on the unchanged source: never wrong, often accepted, often refused."""
     for window in windows:
-        counts = sound[1].judge(sound[0], what, window)
-        print(f"\n{what}, window {window}: {len(sound[0].at)} stores, {counts}")
+        counts = sound[2].judge(sound[1], what, window)
+        print(f"\n{what}, window {window}: {len(sound[1].at)} stores, {counts}")
         assert counts.bad == 0
         assert counts.accepted > 10_000
         assert counts.refused > 10_000
