@@ -147,6 +147,8 @@ class Collector:
         try:
             self._build(store, rest_url, urls)
             self._spawn("heartbeat", self._beat)
+            if (embedded := self.embedded) is not None:
+                self._spawn("embedded", lambda: embedded.keep(self.clock.now_ms))
             log.info(
                 "collector of %s %s from %s, %d bars, store %s (%s)",
                 config.trade_type, config.interval, source, config.num_candles, store.path,
@@ -179,6 +181,11 @@ class Collector:
         if universe is None:
             universe = Universe(dict.fromkeys(resumed, 0), [])
             log.warning("REST does not answer: going on with the %d symbols of the store", len(resumed))
+        if self.clock.synced and self.store.complete_g >= self.writer.now_g():
+            log.error(
+                "the store holds bars up to %s, the exchange's time is only %s: nothing new until then",
+                self._text(self.store.complete_g), self._text(self.writer.now_g() - 1),
+            )  # fmt: skip
         self._spawn("streams", self.streams.run)
         self._spawn("clock", self.keeper.run)
         self._spawn("requests", self.fetcher.run)
@@ -571,8 +578,6 @@ class Collector:
         )
         self.recorder = Child("the recorder", command)
         self._spawn("recorder", self._keep_recorder)
-        if self.embedded is not None:
-            self._spawn("embedded", lambda: self.embedded.keep(self.clock.now_ms))  # type: ignore[union-attr]
 
     async def _keep_recorder(self) -> None:
         """Start the recorder, note what it writes, start it again when it ends."""

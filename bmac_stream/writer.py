@@ -328,6 +328,9 @@ class BarWriter:
         oldest = end - self.window
         if series.next_g < 0:
             return []
+        for old in (series.pending, series.doubtful):
+            if old and min(old) < oldest:  # left the window: nobody reads it any more
+                old.intersection_update([g for g in old if g >= oldest])
         holes = [g for g in range(max(series.next_g, oldest), end) if g not in series.waiting]
         holes += [g for g in series.pending if oldest <= g < end]
         holes += [g for g in series.doubtful if oldest <= g < end]

@@ -120,7 +120,7 @@ def campaign(exchange: SimulatorProcess, collector: CollectorProcess, n_bars: in
     reach(2 / 8)
     exchange.fault("drop", code=1001)
     reach(3 / 8)
-    exchange.fault("stall", count=1, duration_s=5)
+    exchange.fault("stall", count=1, duration_s=25)
     until("the stall is noticed", lambda: collector.counters()["stalls"] >= 1, 30)
     reach(4 / 8)
     generation = reader.generation

@@ -276,6 +276,14 @@ def test_a_pending_bar_may_turn_out_absent(bench: Bench) -> None:
     assert bench.writer.missing("A", START + 1) == []
 
 
+def test_what_was_pending_and_left_the_window_is_forgotten(bench: Bench) -> None:
+    bench.load("A")
+    bench.at(START + WINDOW + 11)
+    bench.writer.settle(START + WINDOW + 10)
+    assert len(bench.writer.missing("A", START + WINDOW + 11)) == WINDOW
+    assert len(bench.writer.series["A"].pending) == WINDOW
+
+
 def test_the_same_bar_again_changes_nothing(bench: Bench) -> None:
     bench.load("A")
     bench.at(START + 1)
