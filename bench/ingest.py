@@ -261,11 +261,11 @@ def sustained(options: Options, figures: Figures, live: Live) -> None:
     n_round = frames_of(rounds[0])
     counted_before, cpu_before = _settled_frames(live), cpu_s(pid)
     started = time.monotonic()
-    memory: list[tuple[int, int]] = []  # frames counted, KiB
+    memory: list[tuple[int, int]] = []  # frames sent, KiB
     n_sent = n_closings = backlog = 0
     closing: Plan = feed.closing(open_time, always=True)
     i = 0
-    next_look = started
+    next_look = 0
     while n_sent < options.frames:
         if feed.until_close(open_time) <= 0:
             n_sent += frames_of(closing)
@@ -277,11 +277,11 @@ def sustained(options: Options, figures: Figures, live: Live) -> None:
         feed.sender.fire(rounds[i % len(rounds)])
         n_sent += n_round
         i += 1
-        if time.monotonic() >= next_look:
-            next_look = time.monotonic() + 0.5
+        if n_sent >= next_look:
+            next_look = n_sent + options.frames // 100
             live.collector.check()
             counted = _frames(live) - counted_before
-            memory.append((counted, memory_kib(pid)))
+            memory.append((n_sent, memory_kib(pid)))
             backlog = max(backlog, n_sent - counted)
             while live.strategy.poll():
                 live.strategy.recv()

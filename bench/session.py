@@ -91,8 +91,8 @@ class Workplace:
 
     def __enter__(self) -> "Workplace":
         self._old = signal.signal(signal.SIGTERM, _interrupt)
-        self.disk = Path(tempfile.mkdtemp(prefix="bmac-bench-"))
-        self.memory = Path(tempfile.mkdtemp(prefix="bmac-bench-", dir="/dev/shm"))
+        self.disk = Path(tempfile.mkdtemp(prefix="bmac-place-"))
+        self.memory = Path(tempfile.mkdtemp(prefix="bmac-place-", dir="/dev/shm"))
         self._children: list[Child] = []
         self._exchanges: list[Exchange] = []
         return self
