@@ -24,7 +24,7 @@ lint: env
 	$(PY) -m mypy
 
 test: lint  ## everything but load: under 10 minutes on 2 cores from a cold cache
-	$(PY) -m pytest -m "not stress and not network"
+	$(PY) -m pytest -n 2 --dist loadfile -m "not stress and not network"
 
 stress: env  ## minutes of load on the store and the collector
 	$(PY) -m pytest -m stress -s

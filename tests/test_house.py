@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -90,7 +91,9 @@ def test_what_is_promised_is_there(name: str) -> None:
     assert missing == []
     for word in promised:
         thing = getattr(module, word)
-        if getattr(thing, "__module__", None) == name and callable(thing):
+        made_here = getattr(thing, "__module__", None) == name
+        # constants (and compiler intrinsics) have their docstring after the assignment: no tool sees it
+        if made_here and (inspect.isclass(thing) or inspect.isroutine(thing) or hasattr(thing, "py_func")):
             assert thing.__doc__, f"{name}.{word} has no docstring"
 
 

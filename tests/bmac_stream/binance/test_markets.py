@@ -9,7 +9,7 @@ from bmac_stream.binance.markets import MARKETS, STABLECOINS, TRADE_TYPES, Marke
 from bmac_stream.binance.protocol import SymbolInfo
 
 
-@pytest.mark.parametrize("market", MARKETS.values(), ids=str)
+@pytest.mark.parametrize("market", MARKETS.values(), ids=MARKETS)
 def test_market_adds_up(market: Market) -> None:
     assert MARKETS[market.name] is market
     assert market.rest_url == market.rest_urls[0]
@@ -32,7 +32,7 @@ def test_kline_weights() -> None:
             market.kline_weight(limit)
 
 
-@pytest.mark.parametrize("market", MARKETS.values(), ids=str)
+@pytest.mark.parametrize("market", MARKETS.values(), ids=MARKETS)
 def test_page_limit_is_the_cheapest_per_bar(market: Market) -> None:
     cost = [market.kline_weight(limit) / limit for limit in range(1, market.max_limit + 1)]
     assert market.kline_weight(market.page_limit) / market.page_limit == min(cost)
