@@ -31,6 +31,9 @@ log = logging.getLogger("bmac_stream.rest")
 HISTORY_SHARE: Final = 0.95
 """History leaves this much of our weight untouched: a closing bar must not wait for the next minute."""
 
+DENIALS: Final = 3
+"""So many answers in a row must lack a bar before it is absent, unless a later row is in the answer."""
+
 FIRST_PAUSE_MS: Final = 1_000.0
 LONGEST_PAUSE_MS: Final = 300_000.0
 """Between two requests for a bar that the exchange does not give: exchange ms, doubling."""
@@ -45,6 +48,7 @@ class _History:
     symbol: str
     cursor: int  # next bar to ask for, while the symbol has no bar yet
     failures: int = 0
+    again: int = 0  # how often the end of the history was asked for again
     not_before: float = 0.0  # monotonic seconds
 
 
@@ -94,7 +98,9 @@ class Fetcher:
         self._repairing: set[str] = set()
         self._loading: set[str] = set()
         self._pauses: dict[str, tuple[float, float]] = {}  # symbol -> (not before, pause), exchange ms
-        self._denied: dict[str, set[int]] = {}  # bars that one answer lacked, at most a page per symbol
+        self._denied: dict[
+            str, dict[int, int]
+        ] = {}  # bars -> answers in a row that lacked them; a page at most
         self._quiet = Quiet(log)
 
     # -------------------------------------------------------------------------------------------- asking
@@ -219,10 +225,16 @@ class Fetcher:
             self._resolved(job.symbol)
             return
         if series.state is State.EXPECTED and job.symbol in self._denied:
-            self._history.appendleft(job)  # an empty page: asked for once more
+            self._history.appendleft(job)  # an empty page: asked for again
             return
         job.cursor = page.g + page.n
         if page.g + page.n > now_g:
+            behind = series.state is not State.EXPECTED and writer.missing(job.symbol, now_g - 1)
+            if behind and job.again < DENIALS:
+                job.again += 1  # a page without its newest rows: not the last word
+                job.not_before = time.monotonic() + FAILED_PAUSE_S * 0.25
+                self._history.append(job)
+                return
             self._finish(job, series)
         else:
             self._history.appendleft(job)
@@ -304,17 +316,14 @@ class Fetcher:
 
     def _confirm(self, symbol: str, answer: Answer, newest_ms: int) -> None:
         """Bars that an answer lacks at its end, where no later row proves that it is whole, are absent only
-        when a second answer lacks them too: a page that was cut short must not become a hole for ever."""
+        when DENIALS answers lack them: a page that was cut short must not become a hole for ever."""
         newest = (newest_ms - self._origin) // self._step
-        status = answer.status
-        unproven = {answer.g + int(i) for i in np.flatnonzero(status == ABSENT) if answer.g + int(i) > newest}
-        if not unproven:
-            return
-        before = self._denied.pop(symbol, set())
-        first = unproven - before
-        status[[g - answer.g for g in first]] = UNKNOWN
-        if first:
-            self._denied[symbol] = first
+        lacking = [answer.g + int(i) for i in np.flatnonzero(answer.status == ABSENT)]
+        before = self._denied.pop(symbol, {})
+        denied = {g: n for g in lacking if g > newest and (n := before.get(g, 0) + 1) < DENIALS}
+        if denied:
+            answer.status[[g - answer.g for g in denied]] = UNKNOWN
+            self._denied[symbol] = denied
 
     def _failed(self, job: _History, error: ExchangeError) -> None:
         self._note(job.symbol, error)

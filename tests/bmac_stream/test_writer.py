@@ -1,7 +1,7 @@
 """The order of bars: whatever comes, in whatever order, the store says what the exchange said, once."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -108,14 +108,26 @@ class Bench:
         slot = self.writer.series[symbol].slot
         return int(self.store.read(slot, g, 1)[1][0])
 
-    def check(self, symbol: str, first: int, end: int, revisions: dict[int, int] | None = None) -> None:
+    def check(
+        self,
+        symbol: str,
+        first: int,
+        end: int,
+        revisions: dict[int, int] | None = None,
+        absent: Iterable[int] = (),
+    ) -> None:
         """Every bar of [first, end) is published, and is the truth."""
         slot = self.writer.series[symbol].slot
         assert self.store.count(slot) == end
         first = max(first, end - WINDOW)
         values, status = self.store.read(slot, first, end - first)
-        assert (status == BAR).all(), (symbol, first + np.flatnonzero(status != BAR))
-        wanted = [truth(symbol, g, (revisions or {}).get(g, 0)) for g in range(first, end)]
+        gone = set(absent)
+        words = [ABSENT if g in gone else BAR for g in range(first, end)]
+        np.testing.assert_array_equal(status, words)
+        nothing = (np.nan,) * 9
+        wanted = [
+            nothing if g in gone else truth(symbol, g, (revisions or {}).get(g, 0)) for g in range(first, end)
+        ]
         np.testing.assert_array_equal(values, np.array(wanted))
 
 

@@ -1,0 +1,279 @@
+"""REST at work, against a REST client that is a list of answers: order, pauses, weight, doubt."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bmac_stream.binance.markets import MARKETS
+from bmac_stream.binance.protocol import Klines
+from bmac_stream.closing import Closer
+from bmac_stream.errors import ApiError, NetworkError
+from bmac_stream.fetcher import FIRST_PAUSE_MS, HISTORY_SHARE, Fetcher
+from bmac_stream.grace import Grace
+from bmac_stream.writer import State
+
+from .test_writer import MINUTE, START, Bench, answer, kline, truth
+
+
+class FakeGovernor:
+    """Weight that is set by hand."""
+
+    capacity, used, blocked_s = 2000, 0, 0.0
+
+
+class FakeRest:
+    """Answers with the truth of test_writer: every bar up to the clock, but what is taken away.
+
+    missing    bars it does not have
+    fail       errors to raise, first ones first
+    cut        how many rows the next answers lose at the end
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.market = MARKETS["usdm"]
+        self.governor = FakeGovernor()
+        self.bench = bench
+        self.asked: list[tuple[str, int, int]] = []
+        self.missing: set[tuple[str, int]] = set()
+        self.fail: list[Exception] = []
+        self.cut: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def klines(
+        self, symbol: str, interval: str, *, start_ms: int, end_ms: int, limit: int, bad: list[Any]
+    ) -> Klines:
+        assert interval == "1m" and (end_ms - start_ms) // MINUTE + 1 == limit
+        self.asked.append((symbol, start_ms // MINUTE, limit))
+        await self.gate.wait()
+        await asyncio.sleep(0)
+        if self.fail:
+            raise self.fail.pop(0)
+        end = min(end_ms // MINUTE, int(self.bench.clock.now_ms() // MINUTE))
+        numbers = [g for g in range(start_ms // MINUTE, end + 1) if (symbol, g) not in self.missing]
+        if self.cut:
+            numbers = numbers[: max(0, len(numbers) - self.cut.pop(0))]
+        values = np.array([truth(symbol, g) for g in numbers]).reshape(-1, 9)
+        return Klines(np.array(numbers, np.int64) * MINUTE, values)
+
+
+class Rig(Bench):
+    """A writer, a fetcher on a fake REST client, and what was resolved."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        super().__init__(name, directory, max_symbols=4)
+        self.rest: Any = FakeRest(self)
+        self.resolved: list[str] = []
+        self.refused: list[str] = []
+        self.grace = Grace(15_000)
+        self.fetcher = Fetcher(
+            self.rest, self.writer, "1m", self.clock, self.grace, n_workers=2,
+            on_resolved=self.resolved.append, on_refused=self.refused.append,
+        )  # fmt: skip
+
+    async def until(self, check: Any) -> None:
+        async with asyncio.timeout(5):
+            while not check():
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def rig(store_name: str, tmp_path: Path) -> AsyncIterator[Rig]:
+    found = Rig(store_name, tmp_path)
+    found.at(START)
+    work = asyncio.create_task(found.fetcher.run())
+    yield found
+    work.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+    found.store.close()
+
+
+async def test_history_is_read_and_the_symbol_becomes_readable(rig: Rig) -> None:
+    rig.writer.expect("A")
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    rig.check("A", START - 50, START)
+    assert rig.rest.asked == [("A", START - 50, 51)], "the forming bar proves the one before it"
+
+
+async def test_a_listing_date_saves_pages_before_it(rig: Rig) -> None:
+    rig.rest.missing = {("A", g) for g in range(START - 50, START - 10)}
+    rig.writer.expect("A")
+    rig.fetcher.load("A", (START - 10) * MINUTE)
+    await rig.until(lambda: rig.resolved)
+    assert rig.rest.asked == [("A", START - 10, 11)]
+    rig.check("A", START - 10, START)
+
+
+async def test_a_cut_page_does_not_become_a_hole(rig: Rig) -> None:
+    rig.at(START + 10)
+    rig.rest.cut = [20, 20]
+    rig.writer.expect("A")
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    while rig.writer.missing("A", START + 10):
+        rig.fetcher.repair("A")
+        await asyncio.sleep(0.001)
+        rig.clock.time_ms += 50
+    rig.check("A", START - 40, START + 10)
+
+
+async def test_an_empty_page_is_asked_for_again_before_it_is_believed(rig: Rig) -> None:
+    rig.rest.cut = [100, 100]
+    rig.writer.expect("A")
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    rig.check("A", START - 50, START)
+
+
+async def test_bars_that_three_answers_lack_are_absent(rig: Rig) -> None:
+    rig.rest.missing = {("A", g) for g in range(START - 9, START)}
+    rig.writer.expect("A")
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    await rig.until(lambda: rig.store.count(rig.writer.series["A"].slot) >= START - 9)
+    rig.at(START + 5)
+    while rig.writer.missing("A", START):
+        assert len(rig.rest.asked) < 5
+        rig.fetcher.repair("A")
+        await asyncio.sleep(0.001)
+        rig.clock.time_ms += 50
+    rig.check("A", START - 50, START + 5, absent=range(START - 9, START))
+
+
+async def test_failures_are_tried_again_and_an_unknown_symbol_holds_nobody_up(rig: Rig) -> None:
+    rig.rest.fail = [NetworkError("down"), ApiError(400, -1121, "Invalid symbol.")]
+    rig.writer.expect("A")
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved == ["A"])
+    assert len(rig.rest.asked) == 2
+    assert rig.writer.series["A"].state is State.EXPECTED
+    assert rig.fetcher.errors == {"NetworkError": 1, "ApiError": 1}
+
+
+async def test_a_bug_does_not_end_the_work(rig: Rig) -> None:
+    rig.rest.fail = [ZeroDivisionError("bug"), ZeroDivisionError("bug")]
+    for name in "AB":
+        rig.writer.expect(name)
+        rig.fetcher.load(name)
+    await rig.until(lambda: rig.fetcher.bugs == 2)
+    rig.writer.expect("C")
+    rig.fetcher.load("C")
+    await rig.until(lambda: rig.resolved == ["C"])
+
+
+async def test_no_room_is_told(rig: Rig) -> None:
+    for name in "ABCDE":
+        rig.writer.expect(name)
+        rig.fetcher.load(name)
+    await rig.until(lambda: len(rig.resolved) == 5)
+    assert rig.refused == ["E"]
+    assert set(rig.store.symbols) == set("ABCD")
+
+
+async def test_history_leaves_weight_for_repairs(rig: Rig) -> None:
+    rig.load("A")
+    rig.rest.governor.used = int(HISTORY_SHARE * FakeGovernor.capacity)
+    rig.writer.expect("B")
+    rig.fetcher.load("B")
+    rig.at(START + 2)
+    await asyncio.sleep(0.25)
+    assert rig.rest.asked == []
+    assert rig.fetcher.repair("A")
+    await rig.until(lambda: not rig.writer.missing("A", START + 2))
+    assert [symbol for symbol, *_ in rig.rest.asked] == ["A"]
+    rig.rest.governor.used = 0
+    await rig.until(lambda: rig.resolved == ["B"])
+
+
+async def test_a_repair_asks_for_exactly_what_is_missing_and_one_row_more(rig: Rig) -> None:
+    rig.load("A")
+    rig.at(START + 6)
+    rig.writer.frame(kline("A", START))
+    rig.writer.frame(kline("A", START + 3))
+    assert rig.fetcher.repair("A")
+    assert not rig.fetcher.repair("A"), "it is being done"
+    await rig.until(lambda: not rig.writer.missing("A", START + 6))
+    assert rig.rest.asked == [("A", START + 1, 6)]
+    rig.check("A", START - 20, START + 6)
+
+
+async def test_what_the_exchange_does_not_have_is_asked_for_less_and_less(rig: Rig) -> None:
+    rig.load("A")
+    rig.at(START + 1)
+    rig.rest.missing = {("A", START), ("A", START + 1)}
+    assert rig.fetcher.repair("A")
+    waits = []
+    for _ in range(5):
+        await rig.until(lambda: not rig.fetcher._repairing)
+        waited = 0.0
+        while not rig.fetcher.repair("A"):
+            rig.clock.time_ms += 100
+            waited += 100
+        waits.append(waited)
+    assert waits == [FIRST_PAUSE_MS * 2**i for i in range(5)]
+
+
+async def test_a_delisted_symbol_is_forgotten(rig: Rig) -> None:
+    rig.load("A")
+    rig.rest.gate.clear()
+    rig.writer.expect("B")
+    rig.fetcher.load("B")
+    rig.at(START + 1)
+    rig.fetcher.repair("A")
+    await rig.until(lambda: len(rig.rest.asked) == 2)
+    for name in "AB":
+        rig.fetcher.forget(name)
+        rig.writer.remove(name)
+    rig.rest.gate.set()
+    await rig.until(lambda: not rig.fetcher._repairing)
+    await asyncio.sleep(0.02)
+    assert rig.fetcher.bugs == 0
+    assert rig.store.symbols == {}
+
+
+# ------------------------------------------------------------------------------------------- the closer
+
+
+async def test_a_close_is_settled_at_the_deadline_and_mended_later(rig: Rig, store_name: str) -> None:
+    rig.load("A", "B")
+    told: list[str] = []
+    closer = Closer(rig.writer, rig.fetcher, rig.clock, rig.grace, on_pending=told.extend)
+    work = asyncio.create_task(closer.run())
+    try:
+        rig.rest.missing = {("B", START)}
+        rig.at(START + 1, 100.0)
+        rig.writer.frame(kline("A", START))
+        await asyncio.sleep(0.1)
+        assert rig.store.complete_g == START - 1, "not before the grace is over"
+        rig.at(START + 1, 8_000.0)
+        await rig.until(lambda: rig.rest.asked)
+        assert {symbol for symbol, *_ in rig.rest.asked} == {"B"}
+        rig.at(START + 1, 15_000.0)
+        await rig.until(lambda: rig.store.complete_g == START)
+        assert told == ["B"]
+        assert rig.status("B", START) == 3
+        rig.rest.missing = set()
+        rig.at(START + 1, 40_000.0)
+        await rig.until(lambda: rig.status("B", START) == 1)
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+async def test_a_mute_symbol_is_subscribed_anew(rig: Rig) -> None:
+    rig.load("A", "B")
+    again: list[str] = []
+    Closer(rig.writer, rig.fetcher, rig.clock, rig.grace, resubscribe=again.extend)
+    for g in range(START, START + 8):
+        rig.at(g + 1)
+        rig.writer.frame(kline("A", g))
+        rig.writer.answer("B", answer("B", g, 1), rig.clock.now_ms())
+        assert rig.store.complete_g == g
+    assert again == ["B", "B"], "after two bars, and again after six; not at every bar"
