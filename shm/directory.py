@@ -1,8 +1,8 @@
 """The directory: which symbol has which slot, and since when.
 
-Writer: `take`, `set_state`. Readers: `read`. A slot is filled first and shown last (its state, then the
-number of slots, then the version, each with release ordering), and never given to another symbol within an
-epoch: a reader can hold a slot number for as long as the epoch lasts.
+Writer: `take`, `retake`, `set_state`. Readers: `read`. A slot is filled first and shown last (its state, then
+the number of slots, then the version, each with release ordering), and never given to another symbol within
+an epoch: a reader can hold a slot number for as long as the epoch lasts.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from shm.layout import (
 )
 from shm.ring import peek, post
 
-__all__ = ["Entry", "read", "set_state", "slot_word", "take", "touch"]
+__all__ = ["Entry", "read", "retake", "set_state", "slot_word", "take", "touch"]
 
 _Words = npt.NDArray[np.int64]
 
@@ -79,13 +79,18 @@ def take(words: _Words, max_symbols: int, symbol: str, first_g: int) -> int:
     padded: Any = np.frombuffer(name.ljust(NAME_BYTES, b"\0"), np.int64)
     words[at : at + NAME_BYTES // 8] = padded
     words[slot_word(slot, SLOT_NAME_LENGTH)] = len(name)
-    words[slot_word(slot, SLOT_COUNT)] = 0
     words[slot_word(slot, SLOT_FORMING)] = 0
+    retake(words, slot, first_g)
+    post(words, N_SLOTS, slot + 1)
+    return slot
+
+
+def retake(words: _Words, slot: int, first_g: int) -> None:
+    """Begin a slot, or begin it again for the symbol that it was LOADING for. Writer only."""
+    words[slot_word(slot, SLOT_COUNT)] = 0
     words[slot_word(slot, SLOT_FIRST_G)] = first_g
     words[slot_word(slot, SLOT_LOADED)] = first_g
     post(words, slot_word(slot, SLOT_STATE), SlotState.LOADING)
-    post(words, N_SLOTS, slot + 1)
-    return slot
 
 
 def set_state(words: _Words, slot: int, state: SlotState) -> None:

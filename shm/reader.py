@@ -462,15 +462,17 @@ class StoreReader:
 
     def _wait(self, at: int, seen: int, timeout_s: float, spin_us: float) -> int:
         deadline = time.monotonic() + timeout_s
-        spin_ns = int(min(spin_us * 1e3, timeout_s * 1e9))
+        spin_s = min(spin_us / 1e6, timeout_s)
         left = timeout_s
         while True:
-            sleep_ns = int(max(0.0, min(left, _SLICE_S)) * 1e9)
-            value = int(await_word(self.words, at, seen, spin_ns, sleep_ns))
+            spin_now_s = min(spin_s, _SLICE_S)
+            spin_s -= spin_now_s
+            sleep_s = 0.0 if spin_s > 0 else max(0.0, min(left, _SLICE_S))
+            value = int(await_word(self.words, at, seen, int(spin_now_s * 1e9), int(sleep_s * 1e9)))
             if value > seen:
                 return value
             self.check_writer()
-            left, spin_ns = deadline - time.monotonic(), 0
+            left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"{self.path}: nothing new within {timeout_s} s")
 
@@ -491,13 +493,12 @@ class StoreReader:
             if left <= 0:
                 raise TimeoutError(f"{self.path}: nothing new within {timeout_s} s")
             if rung is not None:
-                heard = await self._bell.heard(rung, min(left, _SLICE_S))
+                await self._bell.heard(rung, min(left, _SLICE_S))
             else:
                 sleep_ns = int(min(left, _SLICE_S) * 1e9)
                 await asyncio.to_thread(await_word, self.words, COMPLETE, seen_g + 1, 0, sleep_ns)
-                heard = False
-            if not heard and self.complete_g <= seen_g:
-                self.check_writer()
+            if self.complete_g <= seen_g:
+                self.check_writer()  # whoever rang: the bell may be that of a new file's writer
 
     async def arrivals(self, seen_g: int | None = None) -> AsyncIterator[int]:
         """Yields the newest complete bar number whenever it moved on; bars completed at once are one yield.

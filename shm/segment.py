@@ -60,6 +60,7 @@ __all__ = [
 
 DEFAULT_DIRECTORY: Final = "/dev/shm"
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_BESIDE: Final = (".lock", ".bell", ".new")
 _FLOCK: Final = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK if sys.platform == "linux" else 0
 _MODES: Final = (0o600, 0o640)
@@ -74,9 +75,13 @@ def check_platform() -> None:
 
 
 def segment_path(name: str, directory: str | Path = DEFAULT_DIRECTORY) -> Path:
-    """`<directory>/bmac.<name>`. ValueError unless the name is 1 to 100 of A-Z a-z 0-9 _ . -"""
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"a store's name is 1 to 100 of A-Z a-z 0-9 _ . -, found {name!r}")
+    """`<directory>/bmac.<name>`. ValueError unless the name is 1 to 100 of A-Z a-z 0-9 _ . -, and does not
+    end like the files beside a store."""
+    if not _NAME.fullmatch(name) or name.endswith(_BESIDE):
+        raise ValueError(
+            f"a store's name is 1 to 100 of A-Z a-z 0-9 _ . - and does not end in {', '.join(_BESIDE)}, "
+            f"found {name!r}"
+        )
     return Path(directory) / f"bmac.{name}"
 
 
@@ -101,23 +106,21 @@ def boot_id() -> bytes:
 class WriterLock:
     """Held by the one writer; freed by the kernel when that process ends, however it ends.
 
+    `hold` takes a second one, of the store's own file: people remove lock files.
     An open-file-description lock: a second attempt in the same process is refused too, and readers can ask
     for it without taking it. A forked child would keep it: start processes by spawn.
     """
 
     def __init__(self, path: Path, mode: int, group: int | None) -> None:
         self.path = lock_path(path)
+        self._data_fd = -1
         self.fd = _open_owned(self.path, os.O_RDWR | os.O_CREAT, mode)
         try:
-            try:
-                fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise
+            if not _lock(self.fd):
                 holder = os.pread(self.fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
                 raise WriterLocked(
                     f"{path}: process {holder} is writing this store (it holds {self.path}); stop it first"
-                ) from None
+                )
             set_mode(self.fd, mode, group)
             os.ftruncate(self.fd, 0)
             os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
@@ -125,11 +128,38 @@ class WriterLock:
             os.close(self.fd)
             raise
 
+    def hold(self, fd: int) -> None:
+        """Lock the store's file too, open as `fd`; the one held before is let go.
+
+        WriterLocked if another process writes it: its lock file was removed under it.
+        """
+        if self._data_fd >= 0:
+            os.close(self._data_fd)
+        # Opened anew: a map would keep the lock of `fd` itself for as long as a view lives.
+        self._data_fd = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        if not _lock(self._data_fd):
+            raise WriterLocked(
+                f"{self.path.with_suffix('')}: another process is writing this store, though its lock file "
+                f"{self.path} was removed; stop it first"
+            )
+
     def release(self) -> None:
-        """Give the lock back. Once; the file stays."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        """Give the locks back. Once; the files stay."""
+        for fd in (self._data_fd, self.fd):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self._data_fd = -1
+
+
+def _lock(fd: int) -> bool:
+    """Whether the lock of a whole file could be had."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return False
+    return True
 
 
 def writer_alive(path: Path) -> bool:

@@ -297,10 +297,12 @@ class BellClient:
             if directory >= 0:
                 os.close(directory)
 
-    def drain(self) -> None:
-        """Take the rings that came so far."""
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self.fd)
+    def drain(self) -> bool:
+        """Take the rings that came so far; whether there were any."""
+        try:
+            return os.eventfd_read(self.fd) > 0
+        except BlockingIOError:
+            return False
 
     @property
     def lost(self) -> bool:

@@ -4,11 +4,16 @@ Readers only. Made before there is a loop; binds to the loop that first waits, a
 """
 
 import asyncio
+import os
 from pathlib import Path
+from typing import Final
 
 from shm.wake import BellClient
 
 __all__ = ["AsyncBell"]
+
+_TURNED_AWAY_S: Final = 5.0
+"""Not asked again for so long after the writer closed a connection without one ring: its table is full."""
 
 
 class AsyncBell:
@@ -19,6 +24,9 @@ class AsyncBell:
         self._client: BellClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: set[asyncio.Future[None]] = set()
+        self._pid = -1  # a forked child must not touch its parent's loop
+        self._welcome = False  # the writer rings once when it takes an eventfd in
+        self._not_before = 0.0
 
     def connect(self) -> bool:
         """Whether rings will be heard from now on in the running loop. Never blocks."""
@@ -27,11 +35,13 @@ class AsyncBell:
             if self._loop is loop:
                 return True
             self.close()
+        if loop.time() < self._not_before:
+            return False
         try:
             client = BellClient(self._path)
         except OSError:
             return False
-        self._client, self._loop = client, loop
+        self._client, self._loop, self._pid, self._welcome = client, loop, os.getpid(), False
         loop.add_reader(client.fd, self._on_ring)
         loop.add_reader(client.connection.fileno(), self._on_lost)
         return True
@@ -54,13 +64,17 @@ class AsyncBell:
 
     def _on_ring(self) -> None:
         if self._client is not None:
-            self._client.drain()
+            self._welcome |= self._client.drain()
         for future in list(self._waiting):
             if not future.done():
                 future.set_result(None)
 
     def _on_lost(self) -> None:
-        """The writer closed the connection (it never sends): connect again at the next wait."""
+        """The writer closed the connection (it never sends): connect again at the next wait, unless it had
+        no room; a thread waits then."""
+        assert self._client is not None and self._loop is not None
+        if not (self._welcome or self._client.drain()):
+            self._not_before = self._loop.time() + _TURNED_AWAY_S
         self.close()
         self._on_ring()
 
@@ -70,7 +84,7 @@ class AsyncBell:
         self._client = self._loop = None
         if client is None:
             return
-        if loop is not None and not loop.is_closed():
+        if loop is not None and not loop.is_closed() and self._pid == os.getpid():
             loop.remove_reader(client.fd)
             loop.remove_reader(client.connection.fileno())
         client.close()

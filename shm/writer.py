@@ -101,6 +101,7 @@ class StoreWriter:
         self._counters = {name: counters_at + i for i, name in enumerate(self.spec.counters)}
         self.symbols: dict[str, int] = {}
         """The live symbols, LOADING or ACTIVE, and their slots."""
+        self._begun: dict[str, int] = {}  # symbols that a former writer was loading -> their slots
         self._recover()
         self._bell = Bell(self._words, bell_path(segment.path), mode, group)
         self._finalizer = weakref.finalize(self, _let_go, segment, lock, self._bell)
@@ -122,7 +123,8 @@ class StoreWriter:
 
         The file of a former writer with an equal spec is taken over as it is: counts go on, readers stay
         attached. If the spec differs in anything but the source, a new file takes the name and the old one is
-        marked RETIRED; its readers keep what they have and attach again.
+        marked RETIRED; its readers keep what they have and attach again. So it is with a file that was last
+        written before this boot (not in /dev/shm, then): if the power failed, its parts are of any age.
 
         WriterLocked     another process (named) writes this store
         SegmentMismatch  the file's source is another: it is neither mixed nor overwritten
@@ -136,7 +138,7 @@ class StoreWriter:
             raise StoreNotFound(f"{path.parent}: no such directory")
         lock = WriterLock(path, mode, group_id)
         try:
-            segment, created = _obtain(path, Layout.of(spec), mode, group_id)
+            segment, created = _obtain(path, Layout.of(spec), mode, group_id, lock)
             return cls(segment, lock, created, mode, group_id)
         except BaseException:
             lock.release()
@@ -149,9 +151,11 @@ class StoreWriter:
         newest = int(words[COMPLETE]) - 1
         for entry in slots.read(words):
             if entry.state == SlotState.LOADING:
-                # It was never shown to anyone; the symbol gets a new slot.
+                # It was never shown to anyone, and stays that symbol's. Otherwise every start that is cut
+                # short would cost as many slots as there are symbols, and a few would fill the store.
                 ring.wipe(self._data, entry.slot)
-                ring.post(words, slots.slot_word(entry.slot, SLOT_STATE), SlotState.DELISTED)
+                slots.retake(words, entry.slot, 0)
+                self._begun[entry.symbol] = entry.slot
             elif entry.state == SlotState.ACTIVE:
                 self.symbols[entry.symbol] = entry.slot
                 newest = max(newest, int(words[slots.slot_word(entry.slot, SLOT_COUNT)]) - 1)
@@ -173,14 +177,19 @@ class StoreWriter:
         symbol   1 to 64 bytes of UTF-8
         first_g  the first bar number it will have; `load` starts there
 
+        A symbol that was LOADING when the last writer ended gets the same slot again, empty.
         StoreFull if no slot is left, OrderError if the symbol is live already; neither harms what is there.
         """
         if symbol in self.symbols:
             raise OrderError(f"{self.path}: {symbol} is live already, in slot {self.symbols[symbol]}")
         if first_g < 0:
             raise OrderError(f"{self.path}: {symbol}: bar numbers start at 0, found first_g {first_g}")
-        slot = slots.take(self._open_words, self.spec.max_symbols, symbol, first_g)
-        self._n_slots = slot + 1
+        slot = self._begun.pop(symbol, -1)
+        if slot >= 0:
+            slots.retake(self._open_words, slot, first_g)
+        else:
+            slot = slots.take(self._open_words, self.spec.max_symbols, symbol, first_g)
+            self._n_slots = slot + 1
         slots.touch(self._words)
         self.symbols[symbol] = slot
         return slot
@@ -479,19 +488,26 @@ def _let_go(segment: Segment, lock: WriterLock, bell: Bell) -> None:
     segment.close()
 
 
-def _obtain(path: Path, layout: Layout, mode: int, group: int | None) -> tuple[Segment, bool]:
-    """(the segment to write, whether it is new). The lock is held."""
+def _obtain(
+    path: Path, layout: Layout, mode: int, group: int | None, lock: WriterLock
+) -> tuple[Segment, bool]:
+    """(the segment to write, whether it is new). The lock is held, and that of the file is taken."""
     spec = layout.spec
     try:
         existing = open_existing(path, writable=True)
     except FileNotFoundError:
-        return create(path, layout, mode, group), True
+        return _create(path, layout, mode, group, lock), True
     except SegmentVersion:
         _check_source(path, peek_source(path), spec.source)
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     else:
-        _check_source(path, existing.layout.spec.source, spec.source)
-        if existing.state == FileState.READY and existing.layout == layout:
+        try:
+            _check_source(path, existing.layout.spec.source, spec.source)
+            lock.hold(existing.fd)
+        except BaseException:
+            existing.close()
+            raise
+        if existing.state == FileState.READY and existing.layout == layout and _of_this_boot(existing):
             set_mode(existing.fd, mode, group)
             return existing, False
         if existing.state not in (FileState.READY, FileState.RETIRED):
@@ -500,11 +516,23 @@ def _obtain(path: Path, layout: Layout, mode: int, group: int | None) -> tuple[S
         fd = os.dup(existing.fd)
         existing.close()
     try:
-        made = create(path, layout, mode, group)
+        lock.hold(fd)
+        made = _create(path, layout, mode, group, lock)
         _retire(fd)
         return made, True
     finally:
         os.close(fd)
+
+
+def _create(path: Path, layout: Layout, mode: int, group: int | None, lock: WriterLock) -> Segment:
+    made = create(path, layout, mode, group)
+    lock.hold(made.fd)
+    return made
+
+
+def _of_this_boot(segment: Segment) -> bool:
+    boot = segment.words[WRITER_BOOT : WRITER_BOOT + 2].tobytes()
+    return boot in (boot_id(), bytes(16))  # zero: no writer came as far as its first row
 
 
 def _check_source(path: Path, found: str, expected: str) -> None:

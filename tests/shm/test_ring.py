@@ -381,7 +381,10 @@ class Oracle:
             self.writer = StoreWriter.open(self.name, self.spec)
             assert not self.writer.created
             for slot in self.of(SlotState.LOADING):
-                self.state[slot], self.bars[slot], self.next[slot] = SlotState.DELISTED, {}, 0
+                assert self.reader.slot_state(slot) == SlotState.LOADING and self.reader.count(slot) == 0
+                first = max(0, self.complete + int(self.rng.integers(-40, 3)))
+                assert self.writer.add_symbol(f"S{slot}", first) == slot
+                self.bars[slot], self.next[slot], self.first[slot] = {}, first, first
 
     def check(self) -> None:
         reader = self.reader

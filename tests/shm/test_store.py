@@ -25,6 +25,7 @@ from shm import (
     Spec,
     Status,
     StoreBroken,
+    StoreFull,
     StoreNotFound,
     StoreReader,
     StoreRetired,
@@ -32,6 +33,7 @@ from shm import (
     SymbolNotFound,
     WriterDead,
     WriterLocked,
+    directory,
 )
 from shm import layout as lay
 from shm.segment import bell_path, lock_path, segment_path
@@ -200,10 +202,11 @@ def test_a_restart_goes_on_on_the_same_inode(
         assert (second.count(a), second.count(b), second.complete_g, second.head) == (41, 40, 39, 40)
         assert reader.valid(token), "a restart by itself disturbs no reader"
         assert reader.directory_version > version
-        assert second.slot_state(loading) == SlotState.DELISTED
+        assert second.slot_state(loading) == SlotState.LOADING and second.count(loading) == 0
         assert np.isnan(reader.data[loading, :3]).all() and (reader.data[loading, 3] == 0).all()
         again = second.add_symbol("LOADING", 30)
-        assert again == loading + 1
+        assert again == loading, "it was never shown, and stays that symbol's"
+        assert second.first_g(again) == second.count(again) == 30
         assert second.counter("seen") == 7, "counters go on"
         second.append_rows([b, a, b], [40, 41, 41], [row(b, 40), row(a, 41), row(b, 41)], [1, 1, 1])
         second.complete(41)
@@ -211,6 +214,67 @@ def test_a_restart_goes_on_on_the_same_inode(
         assert np.array_equal(reader.read(b, lambda r: r[:3].T.copy(), 8), rows(b, 34, 8))
         forming = reader.read_forming(a)
         assert forming is not None and forming[0] == 41
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_starts_that_are_cut_short_cost_no_slots(store_name: str, killed: bool) -> None:
+    for first in range(5):
+        writer = StoreWriter.open(store_name, small_spec())
+        slots = [writer.add_symbol(name, first) for name in ("A", "B", "C", "D")]
+        assert slots == [0, 1, 2, 3]
+        for slot in slots:
+            writer.load(slot, first, rows(slot, first, 3), [1] * 3)
+        if killed:
+            # at the worst place: the count is shown, the state is not
+            writer._words[directory.slot_word(0, lay.SLOT_COUNT)] = first + 3
+            writer._finalizer()
+        else:
+            writer.close()
+    with StoreWriter.open(store_name, small_spec()) as writer, StoreReader.attach(store_name) as reader:
+        assert writer.symbols == {} and reader.count(0) == 0 and np.isnan(reader.data[:, :3]).all()
+        with pytest.raises(StoreFull):
+            writer.add_symbol("E", 0)
+        (slot,) = fill_one(writer, "C", 7, 4)
+        assert slot == 2 and reader.symbols() == {"C": 2} and reader.first_g(2) == 7
+        assert reader.panel("a", 5)[:, -1].tolist()[2] == row(2, 10)[0]
+        assert np.isnan(reader.panel("a", 5)[[0, 1, 3]]).all(), "slots nobody came back for stay empty"
+
+
+def fill_one(writer: StoreWriter, symbol: str, g0: int, n: int) -> list[int]:
+    slot = writer.add_symbol(symbol, g0)
+    writer.load(slot, g0, rows(slot, g0, n), np.ones(n, np.uint8))
+    writer.activate(slot)
+    writer.complete(g0 + n - 1)
+    return [slot]
+
+
+def test_a_removed_lock_file_lets_no_second_writer_in(writer: StoreWriter, store_name: str) -> None:
+    """People remove lock files that seem to be in the way."""
+    (slot,) = fill(writer, 1, 0, 5)
+    for changes in ({}, {"window": 30}):
+        lock_path(segment_path(store_name)).unlink()
+        with pytest.raises(WriterLocked, match=r"is writing this store, though its lock file .* was removed"):
+            StoreWriter.open(store_name, small_spec(**changes))
+    writer.append(slot, 5, row(slot, 5))
+    writer.complete(5)
+    view = writer._data[0]
+    writer.close()
+    with StoreWriter.open(store_name, small_spec()) as second:
+        assert not second.created and second.complete_g == 5, "a map that is still held holds no lock"
+    del view
+
+
+def test_a_file_of_another_boot_is_not_gone_on_with(writer: StoreWriter, store_name: str) -> None:
+    """On a disk, what was written back before the power failed is of any age: counts without their rows."""
+    fill(writer, 1, 0, 5)
+    writer._words[lay.WRITER_BOOT] += 1
+    writer._finalizer()
+    with StoreWriter.open(store_name, small_spec()) as second:
+        assert second.created and second.symbols == {}
+        second._words[lay.WRITER_BOOT : lay.WRITER_BOOT + 2] = 0
+        second._finalizer()
+        with StoreWriter.open(store_name, small_spec()) as third:
+            assert not third.created, "killed before its first sign of life"
 
 
 def test_head_is_never_too_low_after_a_restart(writer: StoreWriter, store_name: str) -> None:

@@ -3,6 +3,7 @@ Lost wake-ups under load are test_stress.py's subject."""
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from shm import StoreReader, StoreWriter, WriterDead, WriterStalled
+from shm import StoreReader, StoreRetired, StoreWriter, WriterDead, WriterStalled
 from shm import layout as lay
 from shm.segment import bell_path
 from shm.wake import MAX_BELLS, BellClient
@@ -255,6 +256,82 @@ def test_the_table_of_bells_is_bounded(writer: StoreWriter, reader: StoreReader)
             client.close()
 
 
+async def test_a_reader_for_whom_there_is_no_bell_does_not_knock_again_and_again(
+    writer: StoreWriter, reader: StoreReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bell_path(reader.path)
+    knocks = 0
+    connect = BellClient.__init__
+
+    def knock(client: BellClient, path: Path) -> None:
+        nonlocal knocks
+        knocks += 1
+        connect(client, path)
+
+    monkeypatch.setattr(BellClient, "__init__", knock)
+    clients = []
+    try:
+        for _ in range(MAX_BELLS):
+            clients.append(BellClient(path))
+            _until(lambda: _rung(clients[-1]), "an answer")
+        knocks = 0
+        task = asyncio.create_task(reader.wait_async(4, 30))
+        await asyncio.sleep(0.6)
+        assert 1 <= knocks <= 3
+        g = _advance(writer)
+        assert await task == g, "a thread waits for it"
+    finally:
+        for client in clients:
+            client.close()
+
+
+async def test_a_retired_file_is_noticed_though_its_successor_rings(
+    writer: StoreWriter, reader: StoreReader, store_name: str
+) -> None:
+    """Both have the same socket: a reader of the old file is woken by the new one's bars, for ever."""
+    task = asyncio.create_task(reader.wait_async(4, 10))
+    await asyncio.sleep(0.05)
+    writer._finalizer()
+    with StoreWriter.open(store_name, small_spec(window=30)) as second:
+        fill(second, 1, 0, 5)
+        await asyncio.sleep(0)
+        start = time.monotonic()
+        while not task.done() and time.monotonic() < start + 3:
+            _advance(second)
+            await asyncio.sleep(0.05)
+        assert task.done()
+        with pytest.raises(StoreRetired):
+            await task
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("no_slices")
+async def test_a_forked_child_that_closes_leaves_its_parent_the_bell(
+    writer: StoreWriter, reader: StoreReader
+) -> None:
+    task = asyncio.create_task(reader.wait_async(4, 30))
+    await asyncio.sleep(0.05)
+    child = os.fork()
+    if child == 0:
+        try:
+            reader.close()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0  # noqa: ASYNC222
+    start = time.monotonic()
+    g = _advance(writer)
+    assert await task == g
+    assert time.monotonic() - start < 10, "woken, not timed out"
+
+
+def test_spinning_readers_look_at_the_writer_too(writer: StoreWriter, reader: StoreReader) -> None:
+    writer._finalizer()
+    start = time.monotonic()
+    with pytest.raises(WriterDead):
+        reader.wait(4, 20, spin_us=20e6)
+    assert time.monotonic() - start < 10
+
+
 def test_nonsense_on_the_socket_is_turned_away(writer: StoreWriter, reader: StoreReader) -> None:
     path = str(bell_path(reader.path))
     with Path(os.devnull).open() as null, socket.socketpair()[0] as sock:
@@ -290,6 +367,7 @@ def test_a_blocking_or_full_eventfd_cannot_hold_the_writer(writer: StoreWriter, 
 
 def test_no_file_descriptor_leaks(store_name: str) -> None:
     def count() -> int:
+        gc.collect()  # maps of earlier tests
         return len(list(Path("/proc/self/fd").iterdir()))
 
     async def once() -> None:
@@ -304,4 +382,4 @@ def test_no_file_descriptor_leaks(store_name: str) -> None:
     for _ in range(5):
         asyncio.run(once())
     assert count() == before
-    assert threading.active_count() == 1 or not [t for t in threading.enumerate() if "shm" in t.name]
+    assert threading.active_count() == 1 or not [t for t in threading.enumerate() if t.name.startswith("shm")]
