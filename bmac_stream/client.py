@@ -28,6 +28,7 @@ was overtaken more often than it may retry.
 """
 
 import json
+import pwd
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -306,13 +307,26 @@ class SymbolView:
 
     def copy(self, n: int | None = None) -> SymbolRows:
         """A consistent copy of the last n bars (all there are by default)."""
+        return self.read(self._copied, n)
 
-        def copied(bars: Bars) -> SymbolRows:
-            values = bars.values
-            status = values[-1].astype(np.uint8)
-            return SymbolRows(self.symbol, bars.g0, values[:-1].copy(), status)
+    def copy_until(self, end_g: int, n: int) -> SymbolRows:
+        """A consistent copy of n bars before bar number `end_g`, however far the symbol is past it; fewer if
+        it is younger."""
+        count, file = self.end_g, self._file
+        # one more, for a bar that is published meanwhile
+        held = min(n + max(count - end_g, 0) + 1, count - self._first_g, file.cap - 1)
+        if held <= 0:
+            return self._copied(self._bars(count, 0))
+        rows = self._reader.read_at(
+            self.slot, lambda token: self._copied(self._bars(token.g_end, held)), held, retries=RETRIES
+        )
+        stop = min(max(end_g - rows.g0, 0), held)
+        part = slice(max(stop - n, 0), stop)
+        return SymbolRows(self.symbol, rows.g0 + part.start, rows.values[:, part], rows.status[part])
 
-        return self.read(copied, n)
+    def _copied(self, bars: Bars) -> SymbolRows:
+        values = bars.values
+        return SymbolRows(self.symbol, bars.g0, values[:-1].copy(), values[-1].astype(np.uint8))
 
     def token(self, n: int | None = None) -> Token:
         """To be taken before a raw view of the last n bars (default: the window) is used."""
@@ -364,7 +378,10 @@ class SymbolView:
 class Store:
     """A collector's store, attached read-only. Made by `attach`."""
 
-    def __init__(self, reader: StoreReader, name: str, directory: str | Path) -> None:
+    def __init__(
+        self, reader: StoreReader, name: str, directory: str | Path, owner: int | None = None
+    ) -> None:
+        self._owner = owner
         self.name = name
         self.directory = directory
         self._take(reader)
@@ -474,8 +491,8 @@ class Store:
 
     @property
     def slots(self) -> I64:
-        """The rows of a panel that hold a readable symbol, int64, ascending: `panel[store.slots]` drops the
-        others (a copy)."""
+        """The rows of a panel that hold a readable symbol, int64, ascending: `panel[slots]` drops the others
+        (a copy). Take it before the panel: rows are only ever added."""
         return np.fromiter(self.symbols.values(), np.int64, len(self.symbols))
 
     def __contains__(self, symbol: str) -> bool:
@@ -512,7 +529,8 @@ class Store:
         a history that is still being loaded), and the last
         column is the bar that ended at `run_time` (by default the newest that the whole market has reached).
         How long it may be held: "Raw views" at the top of this module; to validate: `panel_token()` before,
-        `panel_valid(token)` after. ValueError if run_time - n bars is not within the window.
+        `panel_valid(token)` after. Lagging if run_time - n bars is not within the window, and before the
+        market's first run_time.
         """
         row, end = self.column_index[column], self._panel_end(n, run_time)
         return self._panel(row, n, end, self.reader.n_slots)
@@ -556,6 +574,9 @@ class Store:
         newest = self.reader.complete_g + 1
         if not 0 < n <= self.window:
             raise ValueError(f"n must be 1 to {self.window} (the window of store {self.name!r}), found {n}")
+        if newest == 0:
+            # cells are taken by number: what lies in those "before bar 0" are bars of any time
+            raise Lagging(f"store {self.name!r} has no panel before its first run_time: `wait` for it")
         if run_time is None:
             return newest
         end, rest = divmod(int(run_time) - self.origin_ms, self.interval_ms)
@@ -597,14 +618,18 @@ class Store:
         self._seen_g = g
         return self._arrived(g, seen_g)
 
-    async def run_times(self, timeout_s: float | None = None) -> AsyncIterator[RunTime]:
+    async def run_times(
+        self, timeout_s: float | None = None, *, seen: int | None = None
+    ) -> AsyncIterator[RunTime]:
         """`async for run_time in store.run_times():` yields each run_time as it is reached, from the next on.
 
+        seen       the run_time one has already, to go on after an error without a gap: what came since is
+                   told at once, with `.skipped`
         timeout_s  TimeoutError if the next does not come within; by default only a dead or stalled collector
                    ends the wait (WriterDead, WriterStalled, StoreRetired).
         A loop body that takes longer than a bar finds the newest, with `.skipped`.
         """
-        seen_g = self.reader.complete_g
+        seen_g = self.reader.complete_g if seen is None else self._g_of(seen)
         while True:
             try:
                 g = await self.reader.wait_async(seen_g, 60.0 if timeout_s is None else timeout_s)
@@ -695,9 +720,13 @@ class Store:
 
     def reattach(self, timeout_s: float = 10.0) -> None:
         """Attach again by name after StoreRetired. Symbol views taken before belong to the old file:
-        take new ones. Bars seen before are not told again by `wait`."""
+        take new ones. Bars seen before are not told again by `wait`. Corrections are counted anew: go on
+        from 0 or `n_corrections`."""
         old = self.reader
-        self._take(_attach_reader(self.name, self.directory, timeout_s, old.max_silence_s))
+        seen = self.open_time_of(self._seen_g + 1) if self._seen_g >= 0 else None
+        self._take(_attach_reader(self.name, self.directory, timeout_s, old.max_silence_s, self._owner))
+        # a number means another time if the interval or the origin changed
+        self._seen_g = -1 if seen is None else self._g_of(seen)
         old.close()
 
     def close(self) -> None:
@@ -715,20 +744,30 @@ class Store:
 
 
 def attach(
-    name: str, *, directory: str | Path = "/dev/shm", timeout_s: float = 0.0, max_silence_s: float = 10.0
+    name: str,
+    *,
+    directory: str | Path = "/dev/shm",
+    timeout_s: float = 0.0,
+    max_silence_s: float = 10.0,
+    owner: str | int | None = None,
 ) -> Store:
     """Attach to the store `name` of a running (or ended) collector, read-only.
 
     timeout_s      wait so long for a collector that is still starting
     max_silence_s  a collector that was silent for longer is stalled: `wait` and `check` raise WriterStalled
+    owner          the user (name or number) whose collector it is, if not one's own: its config's store has a
+                   group that one belongs to. KeyError if there is no such user
     StoreNotFound if there is none, StoreBroken / SegmentVersion if it is not one this program can read.
     """
-    return Store(_attach_reader(name, directory, timeout_s, max_silence_s), name, directory)
+    uid = pwd.getpwnam(owner).pw_uid if isinstance(owner, str) else owner
+    return Store(_attach_reader(name, directory, timeout_s, max_silence_s, uid), name, directory, uid)
 
 
-def _attach_reader(name: str, directory: str | Path, timeout_s: float, max_silence_s: float) -> StoreReader:
+def _attach_reader(
+    name: str, directory: str | Path, timeout_s: float, max_silence_s: float, owner: int | None
+) -> StoreReader:
     try:
-        reader = StoreReader.attach(name, directory=directory, timeout_s=timeout_s)
+        reader = StoreReader.attach(name, directory=directory, timeout_s=timeout_s, owner=owner)
     except StoreNotFound as error:
         raise StoreNotFound(
             f"{error}; is its collector running? `python -m bmac_stream status` lists the stores there are"

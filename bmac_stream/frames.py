@@ -6,10 +6,13 @@ is not among them. The whole market is one long table with a column `symbol`, sy
 to the same run_time.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from bmac_stream.errors import SymbolNotFound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,20 +80,16 @@ def to_polars(store: "Store", symbol: str | None = None, n: int | None = None) -
 def _parts(store: "Store", symbol: str | None, n: int | None) -> "list[SymbolRows]":
     if symbol is not None:
         return [store[symbol].copy(n)]
-    # Each symbol by itself, then cut to the run_time that all have reached. A symbol may be a bar ahead.
+    # Each symbol by itself, up to the run_time that all have reached. A symbol may be a bar ahead.
     end = store.reader.complete_g + 1
     wanted = store.window if n is None else n
     if not 0 < wanted <= store.window:
         raise ValueError(f"n must be 1 to {store.window} (the window of store {store.name!r}), found {n}")
     parts = []
     for name in sorted(store.symbols):
-        view = store[name]
-        ahead = max(view.end_g - end, 0) + 1 if end else 0
-        rows = view.copy(min(wanted + ahead, store.window))
-        stop = max(min(end - rows.g0, rows.status.size), 0) if end else rows.status.size
-        part = slice(max(stop - wanted, 0), stop)
-        rows = rows._replace(g0=rows.g0 + part.start, values=rows.values[:, part], status=rows.status[part])
-        parts.append(rows)
+        with suppress(SymbolNotFound):  # delisted meanwhile
+            view = store[name]
+            parts.append(view.copy_until(end, wanted) if end else view.copy(wanted))
     return parts
 
 

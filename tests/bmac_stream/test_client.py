@@ -1,6 +1,8 @@
 """bmac_stream.client: what a strategy sees is what was published, or an error by name."""
 
 import asyncio
+import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -16,7 +18,15 @@ from numba import njit
 import bmac_stream
 from bmac_stream.bar import COLUMNS
 from bmac_stream.client import Bars, RunTime, Store
-from bmac_stream.errors import Lagging, StoreNotFound, StoreRetired, SymbolNotFound, WriterDead, WriterStalled
+from bmac_stream.errors import (
+    Lagging,
+    StoreBroken,
+    StoreNotFound,
+    StoreRetired,
+    SymbolNotFound,
+    WriterDead,
+    WriterStalled,
+)
 from shm import Status
 from shm.jit import begin, valid, window
 from tests.bmac_stream.fake_collector import G0, MINUTE, FakeCollector, bar, run_time
@@ -472,6 +482,63 @@ def test_retired_store_says_attach_again(tmp_path: Path) -> None:
             assert store.wait(1) == run_time(LAST + 10)
             second.close_bar()
             assert store.wait(1) == run_time(LAST + 11)
+
+
+def test_a_successor_of_another_interval_is_waited_for_by_time(tmp_path: Path) -> None:
+    """Bar numbers of the old file mean another time: taken as they are, `wait` would never return."""
+    first = FakeCollector.start(tmp_path)
+    with bmac_stream.attach("rule", directory=tmp_path) as store:
+        seen = store.wait(1, seen=run_time(LAST - 1))
+        assert seen == run_time(LAST)
+        first.close()
+        minutes = 5
+        with FakeCollector.start(tmp_path, (), interval_ms=minutes * MINUTE, history=0) as second:
+            with pytest.raises(StoreRetired):
+                store.wait(1)
+            store.reattach()
+            with pytest.raises(TimeoutError):
+                store.wait(0.05)
+            newest = seen // (minutes * MINUTE) - 1
+            second.list("AAAUSDT", newest - 9, 10)
+            second.complete(newest)
+            second.next_g = newest + 1
+            with pytest.raises(TimeoutError):
+                store.wait(0.05)  # told already
+            second.close_bar()
+            told = store.wait(1)
+            assert (told, told.skipped) == ((newest + 2) * minutes * MINUTE, 0)
+
+
+def test_a_collector_of_another_user_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    me = pwd.getpwuid(os.getuid()).pw_name
+    with FakeCollector.start(tmp_path):
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        with pytest.raises(StoreBroken, match="belongs to user"):
+            bmac_stream.attach("rule", directory=tmp_path)
+        for owner in (me, os.getuid()):
+            with bmac_stream.attach("rule", directory=tmp_path, owner=owner) as store:
+                store.reattach()
+                assert len(store) == 3
+
+
+def test_no_panel_before_the_first_run_time(tmp_path: Path) -> None:
+    """Cells are taken by number: those "before bar 0" hold bars of any time."""
+    with FakeCollector.start(tmp_path, (), history=0) as writer:
+        writer.list("AAAUSDT", G0, 60)
+        with bmac_stream.attach("rule", directory=tmp_path) as store:
+            assert store.run_time == 0 and len(store["AAAUSDT"].close) == WINDOW
+            for read in (store.panel, lambda c, n: store.read_panel(c, lambda p: 0, n)):
+                with pytest.raises(Lagging, match="no panel before its first run_time"):
+                    read("close", 10)
+            writer.complete(LAST)
+            assert store.panel("close", 2)[0].tolist() == expected(0, LAST, 2)[3].tolist()
+
+
+async def test_run_times_go_on_after_an_error_without_a_gap(store: Store, writer: FakeCollector) -> None:
+    writer.close_bar()
+    writer.close_bar()
+    told = await anext(store.run_times(1, seen=run_time(LAST)))
+    assert (told, told.skipped) == (run_time(LAST + 2), 1)
 
 
 def test_no_store(tmp_path: Path) -> None:

@@ -77,6 +77,30 @@ def test_market_frame_ends_at_one_run_time(store: Store, writer: FakeCollector) 
     assert store.to_pandas("AAAUSDT", n=1)["close"].iloc[0] == bar(0, LAST + 1)[3]
 
 
+def test_market_frame_is_no_shorter_for_symbols_that_are_ahead(store: Store, writer: FakeCollector) -> None:
+    for k in (1, 2, 3):
+        writer.append(0, LAST + k, bar(0, LAST + k))
+    for n, rows in ((None, WINDOW), (WINDOW, WINDOW), (7, 7), (1, 1)):
+        frame = store.to_pandas(n=n)
+        for slot, symbol in enumerate(("AAAUSDT", "BBBUSDT", "CCCUSDT")):
+            part = frame[frame["symbol"] == symbol]
+            np.testing.assert_array_equal(part[list(COLUMNS)].to_numpy(), expected(slot, LAST, rows))
+
+
+def test_a_symbol_delisted_while_the_market_is_copied_is_left_out(
+    store: Store, writer: FakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Store.__getitem__
+
+    def late(self: Store, symbol: str) -> object:
+        if symbol == "BBBUSDT":
+            writer.remove_symbol(1)
+        return take(self, symbol)
+
+    monkeypatch.setattr(Store, "__getitem__", late)
+    assert list(store.to_pandas(n=2)["symbol"].cat.categories) == ["AAAUSDT", "CCCUSDT"]
+
+
 def test_holes_are_rows_of_nan(store: Store, writer: FakeCollector) -> None:
     writer.close_bar(pending=("AAAUSDT",))
     writer.close_bar(absent=("AAAUSDT",))
