@@ -108,7 +108,7 @@ class RestClient:
         self._clock = clock
         self._timeout_s = timeout_s
         self._proxy = proxy_for(proxy, self.base_url)
-        self._ssl = ssl_context(ca_file)
+        self._ssl = ssl_context(ca_file) if self.base_url.startswith("https:") else None
         self._max_connections = max_connections
         self._max_body = max_body
         self._session: aiohttp.ClientSession | None = None
@@ -346,11 +346,11 @@ class RestClient:
                     username=proxy.username,
                     password=proxy.password,
                     rdns=True,
-                    ssl=self._ssl,
+                    ssl=self._ssl or True,
                     limit=self._max_connections,
                 )
             else:
-                connector = aiohttp.TCPConnector(ssl=self._ssl, limit=self._max_connections)
+                connector = aiohttp.TCPConnector(ssl=self._ssl or True, limit=self._max_connections)
             self._session = aiohttp.ClientSession(
                 connector=connector, trust_env=False, headers={"User-Agent": "bmac_stream"}
             )

@@ -6,6 +6,7 @@ configuration names one (or says "env"), and its credentials never appear in a m
 
 import asyncio
 import errno
+import functools
 import socket
 import ssl
 import urllib.request
@@ -113,8 +114,12 @@ def require_socks() -> None:
         )
 
 
+@functools.cache  # 60 ms each, and REST and streams trust the same
 def ssl_context(ca_file: str | Path | None = None) -> ssl.SSLContext:
-    """The system's trust, plus the certificates of `ca_file` (PEM). NetworkError if that cannot be read."""
+    """The system's trust, plus the certificates of `ca_file` (PEM). NetworkError if that cannot be read.
+
+    Made once for each `ca_file` of a process.
+    """
     context = ssl.create_default_context()
     assert context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
     if ca_file is not None:

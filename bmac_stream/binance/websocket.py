@@ -176,7 +176,8 @@ class KlineStreams:
         self._bad_logged = -math.inf
         self._bad_unlogged = 0
         self._proxies = {url: proxy_for(proxy, url) for url in self._base_urls}
-        self._ssl = ssl_context(ca_file)
+        tls = any(url.startswith("wss:") for url in self._base_urls)
+        self._ssl = ssl_context(ca_file) if tls else None
         if any(found is not None and found.scheme == "socks5" for found in self._proxies.values()):
             require_socks()
 
