@@ -203,6 +203,7 @@ def test_recorded_bars_through_every_fault(recorded_data: Path, folder: Path, st
 
 
 @pytest.mark.stress
+@pytest.mark.timeout(900)
 def test_recorded_bars_through_every_fault_at_rate_60(
     recorded_data: Path, folder: Path, store_name: str
 ) -> None:
