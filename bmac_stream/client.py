@@ -640,16 +640,22 @@ class Store:
             yield self._arrived(g, seen_g)
             seen_g = g
 
-    def wait_symbol(self, symbol: str, timeout_s: float = 90.0, *, seen: int | None = None) -> int:
+    def wait_symbol(
+        self, symbol: str, timeout_s: float = 90.0, *, seen: int | None = None, spin_us: int = 0
+    ) -> int:
         """Block until `symbol` alone has its next closed bar; returns that bar's run_time, ms UTC.
 
-        seen  the run_time one has already (by default the newest there is): a symbol's bar is there some
-              milliseconds before the market is complete. Errors as in `wait`.
+        seen     the run_time one has already, by default the newest there is: give it in a loop, else a bar
+                 that closes between two calls is passed over
+        spin_us  look for so long before sleeping. A symbol's bar is there some milliseconds before the market
+                 is complete, and who spins sees it then; a sleeper is woken when the market is complete (or
+                 looks after half a second)
+        Errors as in `wait`.
         """
         view = self[symbol]
         count = self.reader.count(view.slot) if seen is None else self._g_of(seen) + 1
         try:
-            end = self.reader.wait_slot(view.slot, count, timeout_s)
+            end = self.reader.wait_slot(view.slot, count, timeout_s, spin_us=spin_us)
         except TimeoutError as error:
             raise self._no_bar(timeout_s, symbol) from error
         return self.open_time_of(end)

@@ -423,8 +423,10 @@ def _check(config: Config, reading: _Reading) -> None:
         reading.problem("store.mode", 'must be octal permission bits such as "0600" or "0640"')
     elif int(config.store.mode, 8) & 0o117 or int(config.store.mode, 8) & 0o600 != 0o600:
         reading.problem("store.mode", 'may be "0600", or "0640" for a group: nobody else may read or write')
-    if not STORE_NAME.fullmatch(config.store_name):
-        reading.problem("store.name", "may have 1 to 100 letters of A-Z a-z 0-9 _ . -")
+    if not STORE_NAME.fullmatch(config.store_name) or config.store_name.endswith((".lock", ".bell", ".new")):
+        reading.problem(
+            "store.name", "may have 1 to 100 letters of A-Z a-z 0-9 _ . - and no ending .lock, .bell or .new"
+        )
     _check_symbols(config.keep_symbols, reading)
     _check_exchange(config, reading)
     _check_proxy(config.proxy, reading)

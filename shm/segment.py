@@ -53,6 +53,7 @@ __all__ = [
     "lock_path",
     "open_existing",
     "peek_source",
+    "remove_leftover",
     "segment_path",
     "set_mode",
     "writer_alive",
@@ -258,6 +259,11 @@ def _map(path: Path, fd: int, layout: Layout, epoch: int, created_ms: int, writa
     return Segment(path, fd, layout, epoch, created_ms, words, data.reshape(shape))
 
 
+def remove_leftover(path: Path) -> None:
+    """What a writer that was killed within `create` left. The lock must be ours."""
+    path.with_name(path.name + ".new").unlink(missing_ok=True)
+
+
 def create(path: Path, layout: Layout, mode: int, group: int | None) -> Segment:
     """A new store, READY, under the name `path`; what had the name before loses it. Writer only, locked.
 
@@ -265,6 +271,7 @@ def create(path: Path, layout: Layout, mode: int, group: int | None) -> Segment:
     need and room before anything is taken; fallocate makes sure of it, so no store can die of SIGBUS.
     """
     need = layout.file_size
+    remove_leftover(path)  # before the room is measured: it may be what takes it
     try:
         room = os.statvfs(path.parent)
     except FileNotFoundError:
@@ -273,7 +280,6 @@ def create(path: Path, layout: Layout, mode: int, group: int | None) -> Segment:
     if free < need:
         raise NoSpace(_no_space(path, need, free))
     temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)  # the lock is ours: this can only be left from a killed writer
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, 0o600)
     try:
         try:

@@ -21,6 +21,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,6 +59,7 @@ _N_BELLS: Final = 17
 _BELLS: Final = 18
 
 _ALL: Final = 0x7FFFFFFF
+_NO_FILES_S: Final = 0.1
 _SLICE_NS: Final = 1_000_000_000
 
 
@@ -265,14 +267,17 @@ def _serve(listener: socket.socket, bell: npt.NDArray[np.int64], wake_fd: int) -
                     os.close(dummy)
                     return
                 if key.fileobj is listener:
-                    with contextlib.suppress(OSError):
+                    try:
                         connection, _ = listener.accept()
-                        connection.setblocking(False)
-                        if len(places) >= 2 * MAX_BELLS:
-                            connection.close()
-                            continue
-                        places[connection] = -1
-                        selector.register(connection, selectors.EVENT_READ)
+                    except OSError:
+                        time.sleep(_NO_FILES_S)  # no number is free for it; it stays at the door
+                        continue
+                    connection.setblocking(False)
+                    if len(places) >= 2 * MAX_BELLS:
+                        connection.close()
+                        continue
+                    places[connection] = -1
+                    selector.register(connection, selectors.EVENT_READ)
                 elif isinstance(key.fileobj, socket.socket) and key.fileobj in places:
                     enter(key.fileobj)
 

@@ -63,6 +63,7 @@ from shm.segment import (
     group_number,
     open_existing,
     peek_source,
+    remove_leftover,
     segment_path,
     set_mode,
 )
@@ -316,6 +317,13 @@ class StoreWriter:
         return self._segment.path
 
     @property
+    def removed(self) -> bool:
+        """Whether someone removed the file (systemd-logind does, at a logout, unless RemoveIPC=no): what is
+        written then reaches no new reader."""
+        _ = self._open_words
+        return self._segment.unlinked
+
+    @property
     def generation(self) -> int:
         """How many writers this file has had, this one included."""
         return int(self._open_words[WRITER_GENERATION])
@@ -509,6 +517,7 @@ def _obtain(
             raise
         if existing.state == FileState.READY and existing.layout == layout and _of_this_boot(existing):
             set_mode(existing.fd, mode, group)
+            remove_leftover(path)
             return existing, False
         if existing.state not in (FileState.READY, FileState.RETIRED):
             existing.close()

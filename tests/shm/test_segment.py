@@ -172,6 +172,19 @@ def test_what_a_killed_creator_left_is_replaced(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_room_that_a_killed_creator_took_counts_as_free(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = path.with_name(path.name + ".new")
+    left.write_bytes(bytes(4096))
+    measure = os.statvfs
+
+    def statvfs(where: Path) -> object:
+        assert not left.exists()
+        return measure(where)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    create(path, LAYOUT, 0o600, None).close()
+
+
 def test_one_writer_by_lock(path: Path) -> None:
     assert not writer_alive(path)
     lock = WriterLock(path, 0o600, None)

@@ -380,6 +380,20 @@ def test_an_unlinked_file_is_retired(writer: StoreWriter, reader: StoreReader) -
         reader.check_writer()
 
 
+def test_a_writer_can_tell_that_its_file_was_removed(writer: StoreWriter, store_name: str) -> None:
+    assert not writer.removed
+    segment_path(store_name).unlink()
+    assert writer.removed
+
+
+def test_a_restart_removes_what_a_killed_successor_left(writer: StoreWriter, store_name: str) -> None:
+    writer._finalizer()
+    left = segment_path(store_name).with_name(f"bmac.{store_name}.new")
+    left.write_bytes(bytes(4096))
+    with StoreWriter.open(store_name, small_spec()) as second:
+        assert not second.created and not left.exists()
+
+
 def test_no_space_says_need_and_room(store_name: str) -> None:
     spec = small_spec(window=10**9, max_symbols=1000)
     with pytest.raises(NoSpace, match=f"needs {spec.nbytes} bytes"):

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 import threading
@@ -330,6 +331,29 @@ def test_spinning_readers_look_at_the_writer_too(writer: StoreWriter, reader: St
     with pytest.raises(WriterDead):
         reader.wait(4, 20, spin_us=20e6)
     assert time.monotonic() - start < 10
+
+
+def test_no_free_file_numbers_do_not_keep_the_writer_busy(writer: StoreWriter, reader: StoreReader) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+    early = BellClient(bell_path(reader.path))
+    _until(lambda: _rung(early), "the thread's first ring")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as knocking:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+            with pytest.raises(OSError, match="Too many open files"):
+                while True:
+                    held.append(os.dup(0))
+            knocking.connect(str(bell_path(reader.path)))
+            used = time.process_time()
+            time.sleep(0.5)
+            used = time.process_time() - used
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in held:
+                os.close(fd)
+            early.close()
+        assert used < 0.25, "the thread spins at a door that it cannot open"
 
 
 def test_nonsense_on_the_socket_is_turned_away(writer: StoreWriter, reader: StoreReader) -> None:
