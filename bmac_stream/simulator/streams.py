@@ -409,7 +409,7 @@ class Hub:
             self._hour = hour
         for connection in self.connections:
             connection.congested = (
-                connection.transport.get_write_buffer_size() > self.exchange.settings.soft_buffer
+                _waiting_bytes(connection.transport) > self.exchange.settings.soft_buffer
             )
         due = now + 1000.0
         for group in list(self._groups.values()):
@@ -586,7 +586,7 @@ class Hub:
                 data = b"".join(connection.out)
                 connection.out.clear()
                 self._write(connection, data)
-                if connection.transport.get_write_buffer_size() > self.exchange.settings.hard_buffer:
+                if _waiting_bytes(connection.transport) > self.exchange.settings.hard_buffer:
                     connection.abort("slow")
 
     @staticmethod
@@ -691,3 +691,8 @@ class Hub:
                 self.close_later(connection, WSCloseCode.GOING_AWAY, "end")
         if self._closing:
             await asyncio.wait(list(self._closing), timeout=2.0)
+
+
+def _waiting_bytes(transport: asyncio.Transport) -> int:
+    """How much a client has not taken yet. A closed TLS transport has no buffer that could be asked."""
+    return 0 if transport.is_closing() else transport.get_write_buffer_size()

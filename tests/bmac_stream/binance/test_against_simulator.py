@@ -144,6 +144,8 @@ async def test_malformed_frames_and_dropped_sockets_are_survived(simulator: Simu
         await until(lambda: len(seen) == len(symbols))
         simulator.fault("malformed", market="usdm", count=40)
         await until(lambda: streams.stats.bad_frames.total() >= 25)
+        # an oversize frame closes its connection too: wait until both stand again
+        await until(lambda: len(simulator.hub.connections) == 2)
         assert simulator.fault("drop", market="usdm").hits == 2
         await until(lambda: streams.stats.reconnects >= 2)
         seen.clear()

@@ -493,9 +493,9 @@ async def test_a_client_that_does_not_read_gets_no_forming_frames_and_then_none(
         simulator.fault("malformed", variants=["huge"])
         ws = await connect(client, "usdm", "/market/ws/btcusdt@kline_1m/ethusdt@kline_1m")
         (connection,) = simulator.hub.connections
-        await eventually(lambda: stats.skipped_frames >= 20)
+        await eventually(lambda: stats.skipped_frames >= 20, 30)
         assert connection.transport.get_write_buffer_size() < (3 << 22) + (1 << 23)
-        await eventually(lambda: stats.closed["slow"] == 1)
+        await eventually(lambda: stats.closed["slow"] == 1, 30)
         assert not ws.closed, "it has not looked yet"
 
 
