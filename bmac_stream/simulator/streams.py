@@ -408,9 +408,7 @@ class Hub:
                 self.universe_changed()
             self._hour = hour
         for connection in self.connections:
-            connection.congested = (
-                _waiting_bytes(connection.transport) > self.exchange.settings.soft_buffer
-            )
+            connection.congested = _waiting_bytes(connection.transport) > self.exchange.settings.soft_buffer
         due = now + 1000.0
         for group in list(self._groups.values()):
             if now >= group.due_ms:
