@@ -271,6 +271,10 @@ class BarWriter:
                 self.on_early()
                 return
         if kline.is_closed:
+            if kline.event_time < kline.close_time:
+                # sent before the bar was over: whatever its flag says, this is no closing frame
+                self.counts.early_frames += 1
+                return
             late_ms = self.clock.now_ms() - (kline.close_time + 1)
             if late_ms < -self._early_ms:
                 self.counts.early_frames += 1

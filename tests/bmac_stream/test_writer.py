@@ -224,6 +224,15 @@ def test_a_bar_of_the_future_is_refused_and_told(bench: Bench, closed: bool) -> 
     bench.check("A", START - 20, START)
 
 
+def test_a_closing_frame_from_before_the_close_is_none(bench: Bench) -> None:
+    bench.load("A")
+    bench.at(START + 1)
+    bench.writer.frame(kline("A", START, event_ms=(START + 1) * MINUTE - 5_000, revision=1))
+    assert bench.writer.counts.early_frames == 1
+    bench.writer.frame(kline("A", START))
+    bench.check("A", START - 20, START + 1)
+
+
 def test_a_closing_frame_a_little_before_our_clock_is_taken(bench: Bench) -> None:
     bench.load("A")
     bench.at(START + 1, -1_500)  # our clock is behind the exchange's
