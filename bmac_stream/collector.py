@@ -4,7 +4,8 @@
 
 CFG is a config file or a folder holding config.json. Ends with status 0 on SIGTERM or SIGINT (a second one
 ends at once), after `--seconds` or `--bars`; 2: bad config; 3: another collector writes this store; 1: it
-could not begin for another reason. Once begun it never gives up: what fails is tried again, for ever.
+could not begin for another reason, or its store's file was removed. Else it never gives up: what fails is
+tried again, for ever.
 """
 
 import asyncio
@@ -124,6 +125,8 @@ class Collector:
         self._look_soon = asyncio.Event()
         self._quiet = Quiet(log)
         self._heard_ms = 0
+        self._notifying = False  # readers that wait for single symbols are to be told
+        self._status = 0
 
     # ----------------------------------------------------------------------------------------- the whole
 
@@ -158,7 +161,7 @@ class Collector:
                 self._spawn("seconds", self._stop_later)
             work = asyncio.create_task(self._work())
             done, _ = await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-            status = work.result() if work in done else 0
+            status = work.result() if work in done else self._status
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
             return status
@@ -345,6 +348,9 @@ class Collector:
             try:
                 values = np.ascontiguousarray(rows.values[:, start:].T)
                 self.writer.answer(symbol, Answer(rows.g0 + start, values, status), 0.0, Origin.SNAPSHOT)
+                # readable at once, up to the snapshot, as after any restart; REST brings what came since
+                if self.writer.series[symbol].state is State.LOADING and self.writer.activate(symbol):
+                    self.symbols[symbol] = universe.symbols[symbol]
             except ShmError as error:
                 self._quiet.error("snapshot", "snapshot of %s: %s", symbol, error)
                 continue
@@ -453,6 +459,13 @@ class Collector:
         except Exception:  # a bug must not end the streams
             self._bug("frame")
         self._heard_ms = kline.event_time
+        if kline.is_closed and not self._notifying:
+            self._notifying = True  # once, after all frames that came with this one
+            asyncio.get_running_loop().call_soon(self._notify)
+
+    def _notify(self) -> None:
+        self._notifying = False
+        self.store.notify()
 
     def _on_stream(self, event: StreamEvent) -> None:
         if event.kind == "lost":
@@ -481,6 +494,14 @@ class Collector:
         while True:
             lag_s = time.monotonic() - due
             self.store.heartbeat()
+            if self.store.removed and not self.stopping.is_set():
+                log.error(
+                    "%s was removed: no reader can find it. Ending, so that a supervisor starts anew "
+                    "(systemd: RemoveIPC=no)",
+                    self.store.path,
+                )
+                self._status = 1
+                self.stopping.set()
             self._write_counters(lag_s)
             for name in [name for name in self._empty if self.writer.series[name].waiting]:
                 self._empty.discard(name)  # its first bar closed

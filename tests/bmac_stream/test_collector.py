@@ -206,6 +206,12 @@ async def test_a_start_from_a_snapshot_asks_only_for_what_is_missing(tmp_path: P
         before = run.simulator.exchange.stats.requests["/fapi/v1/klines"]
         collector = await run.start()
         assert collector.store.created
+        run.simulator.fault("slow", path="klines", seconds=0.5)
+        await run.until("readable before REST answers", lambda: len(collector.symbols) > 4)
+        assert collector.store.complete_g < 0
+        readable = [one for one in collector.writer.series.values() if one.state is State.ACTIVE]
+        assert len(readable) == len(collector.symbols)
+        run.simulator.clear_faults()
         await run.live()
         asked = run.simulator.exchange.stats.requests["/fapi/v1/klines"] - before
         counts = run.counts()
@@ -476,6 +482,19 @@ async def test_an_unwritable_snapshot_folder_does_not_stop_live_bars(tmp_path: P
         await run.live()
         await run.bars(2)
         run.check()
+
+
+async def test_a_store_whose_file_is_removed_ends_the_collector(
+    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, store_name) as run:
+        collector = await run.start()
+        await run.live()
+        collector.store.path.unlink()
+        assert run.task is not None
+        async with asyncio.timeout(15):
+            assert await run.task == 1
+    assert "was removed" in caplog.text
 
 
 async def test_a_damaged_snapshot_is_told_and_rest_has_the_bars(
