@@ -139,14 +139,17 @@ class StoreSender:
         self.writer = StoreWriter.open(self.address, spec(window=100, max_symbols=1))
         self.slot = self.writer.add_symbol("BENCH", 0)
         self.writer.activate(self.slot)
+        self.row: Any = None
 
     @property
     def next_g(self) -> int:
         return self.writer.count(self.slot)
 
     def send(self, row: Any) -> None:
+        if row is not self.row:  # it is one array: the view of its values is made once
+            self.row, self.values = row, row[1:]
         g = int(row[0])
-        self.writer.append(self.slot, g, row[1:])
+        self.writer.append(self.slot, g, self.values)
         if self.completes:
             self.writer.complete(g)
 
@@ -239,8 +242,10 @@ def _receive(ours: Any, others: Any, name: str, first: int, n: int) -> tuple[lis
         async def receive() -> int:
             k = 0
             while True:
-                rows[k] = await end.block_async()
-                latencies[k] = time.monotonic_ns() - rows[k, -1]
+                got = await end.block_async()
+                now = time.monotonic_ns()
+                rows[k] = got
+                latencies[k] = now - got[-1]
                 k += 1
                 if rows[k - 1, 0] >= last:
                     return k
@@ -254,8 +259,10 @@ def _receive(ours: Any, others: Any, name: str, first: int, n: int) -> tuple[lis
         else:
             receive = others[name].receive
         while True:
-            rows[k] = receive()
-            latencies[k] = time.monotonic_ns() - rows[k, -1]
+            got = receive()
+            now = time.monotonic_ns()
+            rows[k] = got
+            latencies[k] = now - got[-1]
             k += 1
             if rows[k - 1, 0] >= last:
                 break
@@ -306,11 +313,14 @@ class Pair:
             self._send_compiled(n)
         else:
             due = time.monotonic_ns()
+            row = self.row
             for g in range(first, first + n):
+                make_row(g, row)  # what is sent is made before the clock starts
                 due += int(PACE_S * 1e9)
                 while time.monotonic_ns() < due:
                     time.sleep(0)  # awake, but a queue's feeder thread gets its turn
-                send(make_row(g, time.monotonic_ns(), self.row))
+                row[-1] = time.monotonic_ns()
+                send(row)
         assert self.connection.poll(30), f"{name}: the receiver does not answer"
         answer = self.connection.recv()
         assert not isinstance(answer, str), answer
