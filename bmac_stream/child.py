@@ -12,17 +12,18 @@ __all__ = ["Child", "with_us"]
 
 MAX_LINE: Final = 1 << 20
 
-# Linux: SIGTERM when the parent dies, also by kill -9; survives the exec that follows
+# Linux: SIGKILL when the parent dies, also by kill -9; survives the exec that follows. What runs so has nothing
+# to save, and a process that is asked politely may hang on its way out.
 _WITH_US: Final = (
     "import ctypes, os, signal, sys;"
-    "ctypes.CDLL(None).prctl(1, signal.SIGTERM);"
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL);"
     "os.getppid() == int(sys.argv[1]) or sys.exit(0);"
     "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
 )
 
 
 def with_us(*arguments: str) -> list[str]:
-    """The command of `python ARGUMENTS` as a process that ends (SIGTERM) when this one dies, however."""
+    """The command of `python ARGUMENTS` as a process that is killed when this one dies, however."""
     return [sys.executable, "-c", _WITH_US, str(os.getpid()), *arguments]
 
 
