@@ -12,8 +12,8 @@ __all__ = ["Child", "with_us"]
 
 MAX_LINE: Final = 1 << 20
 
-# Linux: SIGKILL when the parent dies, also by kill -9; survives the exec that follows. What runs so has nothing
-# to save, and a process that is asked politely may hang on its way out.
+# Linux: SIGKILL when the parent dies, also by kill -9; survives the exec that follows. What runs so has
+# nothing to save, and a process that is asked politely may hang on its way out.
 _WITH_US: Final = (
     "import ctypes, os, signal, sys;"
     "ctypes.CDLL(None).prctl(1, signal.SIGKILL);"

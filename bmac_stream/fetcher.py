@@ -165,7 +165,9 @@ class Fetcher:
                 self._wake.clear()
                 timeout_s = 0.1 if self._history else None
                 try:
-                    await asyncio.wait_for(self._wake.wait(), timeout_s)
+                    # not wait_for: on Python 3.11 it swallows a cancellation that comes with the event
+                    async with asyncio.timeout(timeout_s):
+                        await self._wake.wait()
                 except TimeoutError:
                     continue
 

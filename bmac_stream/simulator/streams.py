@@ -397,7 +397,9 @@ class Hub:
                 await asyncio.sleep(wait)
             else:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), 0.25)
+                    # not wait_for: on Python 3.11 it swallows a cancellation that comes with the event
+                    async with asyncio.timeout(0.25):
+                        await self._wake.wait()
                 self._wake.clear()
 
     def _round(self, now: int) -> float:
