@@ -4,7 +4,8 @@
 
 One-way latency is from the moment before the sender's call to the moment when the receiver holds the bar as
 an array, for one bar of 12 numbers and its number (104 bytes), about every 0.3 ms, sender and receiver pinned
-to a core each. All contenders run in one pair of processes, in turns, round by round; every payload that is
+to a core each. Between bars the sender stays awake; it gives way to threads where a transport has some. All
+contenders run in one pair of processes, in turns, round by round; every payload that is
 received is checked. They must agree before they are timed. `--agree` is that alone, in a few seconds.
 Readers of the store (and of a blackboard) see the newest bar, queues deliver each: the pace is slow enough
 for all to see all, and what was skipped is said.
@@ -35,6 +36,10 @@ from shm.atomics import clock_ns
 VALUES = 12  # of a bar: 11 that follow from its number, and the moment of sending
 COLUMNS = tuple(f"c{k}" for k in range(VALUES))
 PACE_S = 0.0003
+POLLING = (  # nobody sleeps and no thread helps: the sender's core is its own until the next bar is due
+    "shm_spin", "shm_spin_methods", "shm_jit_to_jit",
+    "iceoryx2_blackboard_polling", "iceoryx2_pubsub_polling",
+)  # fmt: skip
 DIRECTORY = Path("/dev/shm")
 
 
@@ -59,6 +64,13 @@ def next_bar(store: Any, slot: int, seen: int, timeout_ns: int, out: Any) -> int
             out[1 + k] = store.data[slot, k, at]
         if jit.valid(store, slot, 1, token):
             return token[0]
+
+
+@numba.njit(nogil=True)
+def sleep_for_bar(store: Any, slot: int, seen: int, timeout_ns: int, out: Any) -> int:
+    """As `next_bar`, asleep until a bar is complete."""
+    jit.wait_complete(store, seen - 1, timeout_ns)
+    return next_bar(store, slot, seen, 0, out)
 
 
 @numba.njit(nogil=True)
@@ -167,7 +179,8 @@ class StoreReceiver:
         self.complete_g = self.reader.complete_g
         self.loop = asyncio.new_event_loop()
         self.row = np.empty(WIDTH)
-        next_bar(self.arrays, 0, 1 << 60, 0, self.row)  # compiles
+        for compiled in (next_bar, sleep_for_bar):
+            compiled(self.arrays, 0, 1 << 60, 0, self.row)
 
     def _newest(self) -> Any:
         """A copy of the newest bar, which may be newer than the one that was waited for."""
@@ -182,6 +195,12 @@ class StoreReceiver:
 
     def spin_compiled(self) -> Any:
         count = next_bar(self.arrays, self.slot, self.count, 5_000_000_000, self.row)
+        assert count > self.count, "nothing for 5 s"
+        self.count = count
+        return self.row
+
+    def block_compiled(self) -> Any:
+        count = sleep_for_bar(self.arrays, self.slot, self.count, 5_000_000_000, self.row)
         assert count > self.count, "nothing for 5 s"
         self.count = count
         return self.row
@@ -206,7 +225,8 @@ class StoreReceiver:
 WAYS = {  # name -> (which store, which way to receive)
     "shm_spin": ("append", "spin_compiled"),
     "shm_spin_methods": ("append", "spin"),
-    "shm_blocking": ("complete", "block"),
+    "shm_blocking": ("complete", "block_compiled"),
+    "shm_blocking_methods": ("complete", "block"),
     "shm_asyncio": ("complete", "block_async"),
 }
 
@@ -313,12 +333,13 @@ class Pair:
             self._send_compiled(n)
         else:
             due = time.monotonic_ns()
-            row = self.row
+            row, give_way = self.row, name not in POLLING
             for g in range(first, first + n):
                 make_row(g, row)  # what is sent is made before the clock starts
                 due += int(PACE_S * 1e9)
                 while time.monotonic_ns() < due:
-                    time.sleep(0)  # awake, but a queue's feeder thread gets its turn
+                    if give_way:
+                        time.sleep(0)  # awake, but a queue's feeder thread gets its turn
                 row[-1] = time.monotonic_ns()
                 send(row)
         assert self.connection.poll(30), f"{name}: the receiver does not answer"

@@ -20,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from shm.atomics import clock_ns, fence_acquire, load_acquire, load_relaxed, pause
+from shm.atomics import clock_ns, fence_acquire, futex_wait, load_acquire, load_relaxed, pause
 from shm.compiled import SOURCE_HASH
 from shm.layout import (
     COMPLETE,
     CORR_BEGIN,
     CORR_END,
+    FUTEX,
     HEAD,
     N_SLOTS,
     SLOT_COUNT,
@@ -47,6 +48,7 @@ __all__ = [
     "spin_complete",
     "spin_count",
     "valid",
+    "wait_complete",
     "window",
 ]
 
@@ -142,6 +144,22 @@ def spin_complete(store: StoreArrays, seen_g: int, timeout_ns: int) -> int:
             pause()
         if clock_ns() > until:
             return g
+
+
+@njit(nogil=True)
+def wait_complete(store: StoreArrays, seen_g: int, timeout_ns: int) -> int:
+    """Sleep until a bar after seen_g is complete; the newest complete bar number when time is up.
+
+    Sees neither signals nor a writer that died: sleep a second or less, then look (reader.check_writer).
+    """
+    until = clock_ns() + timeout_ns
+    while True:
+        futex = load_acquire(store.words, FUTEX)
+        g = load_acquire(store.words, COMPLETE) - 1
+        left = until - clock_ns()
+        if g > seen_g or left <= 0:
+            return g
+        futex_wait(store.words, FUTEX, futex, left)
 
 
 @njit(nogil=True)

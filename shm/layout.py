@@ -210,16 +210,14 @@ class Spec:
 
 
 def ring_capacity(window: int, slack: int) -> int:
-    """Bars a ring holds: at least window + slack.
+    """Bars a ring holds: at least window + slack, and 16.
 
-    A row is 16 * cap bytes. When that is near a multiple of 4096, the rows of a slot fall into the same
-    sets of the cache and an append costs 2.6 times as much; so cap is a multiple of 8 (rows begin on cache
-    lines) and stays 16 cells clear of the multiples of 256.
+    A row is 16 * cap bytes. Were that a multiple of 128 or more, the cells of one bar would fall into a part
+    of the cache's sets only, and a whole market's newest bars would not stay cached from one append to the
+    next. So a row of a page or more is an odd number of cache lines: cap is a multiple of 4, but not of 8.
     """
-    cap = (window + slack + 7) // 8 * 8
-    while not 16 <= cap % 256 <= 240:
-        cap += 8
-    return cap
+    wanted = max(window + slack, 16)
+    return (wanted + 3) // 8 * 8 + 4 if wanted > 248 else (wanted + 7) // 8 * 8
 
 
 def _aligned(offset: int, to: int) -> int:

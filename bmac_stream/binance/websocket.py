@@ -583,7 +583,7 @@ class _Connection:
             self._refresh_plausible()
             first = not self.spoke.is_set()
             limit_s = streams._deadline_s(
-                (streams.first_frame_timeout_s if first else streams.silence_timeout_s) * self.patience
+                streams.first_frame_timeout_s * self.patience if first else streams.silence_timeout_s
             )
             silent_s = now - (subscribed_at if first else self.stats.last_frame_mono)
             if silent_s > limit_s:

@@ -26,6 +26,7 @@ from shm.jit import (
     spin_complete,
     spin_count,
     valid,
+    wait_complete,
     window,
 )
 from tests.shm.support import fill, row, small_spec
@@ -111,6 +112,27 @@ def test_spinning(writer: StoreWriter, reader: StoreReader) -> None:
     for thread in threads:
         thread.join(10)
     assert sorted(found) == [40, 41]
+
+
+def test_sleeping(writer: StoreWriter, reader: StoreReader) -> None:
+    store = reader.arrays
+    assert wait_complete(store, 38, 0) == 39
+    assert wait_complete(store, 39, 1_000_000) == 39, "time is up"
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(wait_complete(store, 39, 10_000_000_000)))
+    thread.start()
+    time.sleep(0.02)
+    used = time.process_time()
+    time.sleep(0.2)
+    assert time.process_time() - used < 0.1, "it spins"
+    writer.notify()  # woken for nothing: it sleeps on
+    time.sleep(0.02)
+    assert not found
+    writer.append(0, 40, row(0, 40))
+    writer.append(1, 40, row(1, 40))
+    writer.complete(40)
+    thread.join(5)
+    assert found == [40]
 
 
 @njit
