@@ -647,9 +647,8 @@ class Store:
 
         seen     the run_time one has already, by default the newest there is: give it in a loop, else a bar
                  that closes between two calls is passed over
-        spin_us  look for so long before sleeping. A symbol's bar is there some milliseconds before the market
-                 is complete, and who spins sees it then; a sleeper is woken when the market is complete (or
-                 looks after half a second)
+        spin_us  look for so long before sleeping. A sleeper is woken when closing frames have come, which is
+                 some milliseconds before the market is complete, and looks every half a second besides
         Errors as in `wait`.
         """
         view = self[symbol]

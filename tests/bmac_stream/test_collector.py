@@ -484,6 +484,27 @@ async def test_an_unwritable_snapshot_folder_does_not_stop_live_bars(tmp_path: P
         run.check()
 
 
+async def test_closing_frames_wake_who_waits_for_one_symbol(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, store_name) as run:
+        collector = await run.start()
+        await run.live()
+        store, woken_before_complete = collector.store, []
+        notify = store.notify
+
+        def counted() -> None:
+            newest = max(one.next_g - 1 for one in collector.writer.series.values())
+            woken_before_complete.append(newest > store.complete_g)
+            notify()
+
+        monkeypatch.setattr(store, "notify", counted)
+        # one symbol's frames stay away, so the market is complete later than the others' bars are there
+        run.simulator.fault("missing_close", symbols=[next(iter(collector.symbols))])
+        await run.bars(3)
+    assert any(woken_before_complete), woken_before_complete
+
+
 async def test_a_store_whose_file_is_removed_ends_the_collector(
     tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
