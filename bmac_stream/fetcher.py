@@ -49,6 +49,7 @@ class _History:
     cursor: int  # next bar to ask for, while the symbol has no bar yet
     failures: int = 0
     again: int = 0  # how often the end of the history was asked for again
+    stuck: int = 0  # how often a page in a row brought nothing
     not_before: float = 0.0  # monotonic seconds
 
 
@@ -220,7 +221,8 @@ class Fetcher:
         if writer.series.get(job.symbol) is not series:
             return  # delisted meanwhile
         try:
-            writer.answer(job.symbol, answer, sent_ms)
+            # a page of which nothing can be used time and again must not be asked for for ever
+            writer.answer(job.symbol, answer, sent_ms, final=job.stuck >= DENIALS)
         except StoreFull as error:
             log.error("%s is not collected: %s (raise store.max_symbols)", job.symbol, error)
             self._on_refused(job.symbol)
@@ -238,9 +240,14 @@ class Fetcher:
                 self._history.append(job)
                 return
             self._finish(job, series)
-        else:
+        elif series.state is State.EXPECTED or series.next_g > start:
+            job.stuck = 0
             self._history.appendleft(job)
             self._wake.set()
+        else:
+            job.stuck += 1
+            job.not_before = time.monotonic() + FAILED_PAUSE_S * 0.25
+            self._history.append(job)
 
     def _finish(self, job: _History, series: Series) -> None:
         """All pages were read: the symbol becomes readable, unless the panel is ahead of it."""
@@ -260,11 +267,11 @@ class Fetcher:
         writer = self._writer
         pause = self._pauses.get(symbol, (0.0, 0.0))[1]
         try:
-            if symbol not in writer.series:
+            if (series := writer.series.get(symbol)) is None:
                 return
             now_g = writer.now_g()
             missing = writer.missing(symbol, now_g)
-            doubtful = [g for g in missing if g in writer.series[symbol].doubtful]
+            doubtful = [g for g in missing if g in series.doubtful]
             price = self._rest.market.kline_weight
             for page in cover(missing, self._page_limit, price):
                 more = page.n + 1
@@ -272,9 +279,11 @@ class Fetcher:
                     page = page._replace(n=more)  # the row that proves the newest one closed
                 self.repairs += 1
                 answer, sent_ms = await self._ask(symbol, page)
+                if writer.series.get(symbol) is not series:
+                    return  # delisted meanwhile, or listed anew: then its history comes first
                 writer.answer(symbol, answer, sent_ms)
             writer.decided(symbol, doubtful)
-            if symbol in writer.series and writer.missing(symbol, now_g):
+            if writer.missing(symbol, now_g):
                 pause = min(max(2 * pause, FIRST_PAUSE_MS), LONGEST_PAUSE_MS)
                 self._pauses[symbol] = (self._clock.now_ms() + pause, pause)
             else:

@@ -275,8 +275,9 @@ class BarWriter:
                 # sent before the bar was over: whatever its flag says, this is no closing frame
                 self.counts.early_frames += 1
                 return
-            late_ms = self.clock.now_ms() - (kline.close_time + 1)
-            if late_ms < -self._early_ms:
+            now_ms = self.clock.now_ms()
+            late_ms = now_ms - (kline.close_time + 1)
+            if late_ms < -self._early_ms or kline.event_time > now_ms + self._early_ms:
                 self.counts.early_frames += 1
                 self.on_early()
                 return
@@ -286,6 +287,9 @@ class BarWriter:
                 series.seen_g = g
             self._take(series, g, kline.values, BAR, float(kline.event_time), Origin.WS)
         elif g >= series.next_g:
+            if kline.event_time > kline.close_time + 60_000 + self._early_ms:
+                self.counts.early_frames += 1  # taken for true, it would make all that follow it stale
+                return
             if kline.event_time < series.forming_ms:
                 self.counts.stale_frames += 1
                 return
@@ -298,10 +302,19 @@ class BarWriter:
 
     # ------------------------------------------------------------------------------------ REST, snapshots
 
-    def answer(self, symbol: str, answer: Answer, stamp_ms: float, origin: Origin = Origin.REST) -> None:
+    def answer(
+        self,
+        symbol: str,
+        answer: Answer,
+        stamp_ms: float,
+        origin: Origin = Origin.REST,
+        *,
+        final: bool = False,
+    ) -> None:
         """Take what REST (or a snapshot) says of consecutive bars.
 
         stamp_ms  exchange time from which the answer is, at least
+        final     it was asked for often enough: what it does not know is published as pending
 
         A symbol without a slot gets one at the answer's first bar. One that is loading takes the bars from
         its next_g on, holes as pending; the unknown ones at the end are left for later. One that is
@@ -317,13 +330,17 @@ class BarWriter:
                 return
             self.begin(symbol, g + int(bars[0]))
         if series.state is State.LOADING:
-            self._load(series, answer, stamp_ms, origin)
+            self._load(series, answer, stamp_ms, origin, final=final)
             return
         self._compare(series, answer, stamp_ms, origin)
         known = np.flatnonzero(status != UNKNOWN)
         for i in known[known >= series.next_g - g]:
             row, word = values[i], int(status[i])
+            if final:
+                self.skip(symbol, g + int(i))
             self._take(series, g + int(i), row, word, stamp_ms, origin)
+        if final:
+            self.skip(symbol, g + len(status))
 
     def missing(self, symbol: str, end: int) -> list[int]:
         """Bars below `end` that REST should be asked for: not here, pending, or doubtful. At most `window`
@@ -362,13 +379,7 @@ class BarWriter:
         """Publish what is still missing up to bar g as pending, and complete g. Names of the missing."""
         late = self.behind(g)
         for series in late:
-            while series.next_g <= g:
-                if series.next_g in series.waiting:
-                    self._drain(series)
-                    continue
-                end = min([g + 1, *(one for one in series.waiting if one > series.next_g)])
-                self._skip(series, end)
-            self._drain(series)
+            self._leave(series, g + 1)
         self._count_behind()
         if self._target <= g:
             self._publish(g)
@@ -376,12 +387,11 @@ class BarWriter:
         return [series.symbol for series in late]
 
     def skip(self, symbol: str, g: int) -> None:
-        """Leave out bars before g that nobody wants any more (a store that was left alone for long)."""
+        """Publish what is missing before g as pending: nobody waits for it any more."""
         series = self.series[symbol]
         assert series.state is State.ACTIVE
         if series.next_g < g:
-            self._skip(series, g)
-            self._drain(series)
+            self._leave(series, g)
             self._count_behind()
             self._complete_if_settled()
 
@@ -443,6 +453,15 @@ class BarWriter:
             self._append(series, series.next_g, bar.values, bar.status, bar.stamp_ms, bar.origin)
         if series.waiting and min(series.waiting) < series.next_g:
             series.waiting = {g: bar for g, bar in series.waiting.items() if g > series.next_g}
+
+    def _leave(self, series: Series, end: int) -> None:
+        """Publish everything before `end`: what waits as it is, the rest as pending."""
+        while series.next_g < end:
+            if series.next_g in series.waiting:
+                self._drain(series)
+                continue
+            self._skip(series, min([end, *(one for one in series.waiting if one > series.next_g)]))
+        self._drain(series)
 
     def _skip(self, series: Series, end: int) -> None:
         """Publish [next_g, end) as pending."""
@@ -518,10 +537,13 @@ class BarWriter:
         for i in np.flatnonzero(~same & (told != UNKNOWN)):
             self._late(series, start + int(i), part[i], int(told[i]), stamp_ms, origin)
 
-    def _load(self, series: Series, answer: Answer, stamp_ms: float, origin: Origin) -> None:
-        """Bars of an answer into a symbol that is loading, from its next_g on."""
+    def _load(
+        self, series: Series, answer: Answer, stamp_ms: float, origin: Origin, *, final: bool = False
+    ) -> None:
+        """Bars of an answer into a symbol that is loading, from its next_g on; unless `final`, the unknown
+        ones at its end are left out."""
         g, values, status = answer
-        known = np.flatnonzero(status != UNKNOWN)
+        known = np.arange(len(status)) if final else np.flatnonzero(status != UNKNOWN)
         if not len(known):
             return
         start, end = max(g, series.next_g), g + int(known[-1]) + 1

@@ -30,6 +30,7 @@ class FakeRest:
     """Answers with the truth of test_writer: every bar up to the clock, but what is taken away.
 
     missing    bars it does not have
+    spoiled    bars whose rows break a rule
     fail       errors to raise, first ones first
     cut        how many rows the next answers lose at the end
     """
@@ -40,6 +41,7 @@ class FakeRest:
         self.bench = bench
         self.asked: list[tuple[str, int, int]] = []
         self.missing: set[tuple[str, int]] = set()
+        self.spoiled: set[tuple[str, int]] = set()
         self.fail: list[Exception] = []
         self.cut: list[int] = []
         self.gate = asyncio.Event()
@@ -58,6 +60,8 @@ class FakeRest:
         numbers = [g for g in range(start_ms // MINUTE, end + 1) if (symbol, g) not in self.missing]
         if self.cut:
             numbers = numbers[: max(0, len(numbers) - self.cut.pop(0))]
+        bad.extend((g * MINUTE, "price") for g in numbers if (symbol, g) in self.spoiled)
+        numbers = [g for g in numbers if (symbol, g) not in self.spoiled]
         values = np.array([truth(symbol, g) for g in numbers]).reshape(-1, 9)
         return Klines(np.array(numbers, np.int64) * MINUTE, values)
 
@@ -130,6 +134,53 @@ async def test_an_empty_page_is_asked_for_again_before_it_is_believed(rig: Rig) 
     rig.fetcher.load("A")
     await rig.until(lambda: rig.resolved)
     rig.check("A", START - 50, START)
+
+
+async def test_a_row_that_is_always_bad_stops_no_symbol_that_catches_up(rig: Rig) -> None:
+    rig.load("A")
+    rig.fetcher._page_limit = 10
+    rig.rest.spoiled = {("A", START + 4)}
+    rig.at(START + 40)
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    assert len(rig.rest.asked) < 12
+    assert rig.status("A", START + 4) == 3, "pending, and asked for again later"
+    assert rig.writer.missing("A", START + 40) == [START + 4]
+    rig.rest.spoiled = set()
+    rig.fetcher.repair("A")
+    await rig.until(lambda: rig.status("A", START + 4) == 1)
+    rig.check("A", START - 10, START + 40)
+
+
+async def test_a_page_that_is_always_bad_stops_no_symbol_that_loads(rig: Rig) -> None:
+    rig.fetcher._page_limit = 10
+    spoiled = range(START - 36, START - 14)
+    rig.rest.spoiled = {("A", g) for g in spoiled}
+    rig.writer.expect("A")
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    assert len(rig.rest.asked) < 20
+    assert rig.writer.missing("A", START) == list(spoiled)
+    rig.rest.spoiled = set()
+    rig.fetcher.repair("A")
+    await rig.until(lambda: not rig.writer.missing("A", START))
+    rig.check("A", START - 50, START)
+
+
+async def test_an_answer_for_a_symbol_that_was_listed_anew_meanwhile_is_dropped(rig: Rig) -> None:
+    rig.load("A")
+    rig.at(START + 2)
+    rig.rest.gate.clear()
+    rig.fetcher.repair("A")
+    await rig.until(lambda: rig.rest.asked)
+    rig.fetcher.forget("A")
+    rig.writer.remove("A")
+    rig.writer.expect("A")
+    rig.rest.gate.set()
+    await rig.until(lambda: not rig.fetcher._repairing)
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    assert rig.store.first_g(rig.writer.series["A"].slot) == START - 48, "all of the window, not the hole"
 
 
 async def test_bars_that_three_answers_lack_are_absent(rig: Rig) -> None:

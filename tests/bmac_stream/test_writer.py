@@ -240,6 +240,23 @@ def test_a_closing_frame_a_little_before_our_clock_is_taken(bench: Bench) -> Non
     bench.check("A", START - 20, START + 1)
 
 
+def test_one_frame_from_the_far_future_does_not_make_the_others_stale(bench: Bench) -> None:
+    bench.load("A")
+    bench.at(START, 5_000)
+    opened = START * MINUTE
+    bench.writer.frame(kline("A", START, closed=False, event_ms=4_000_000_000_000, revision=1))
+    bench.writer.frame(kline("A", START, closed=False, event_ms=opened + 5_000, revision=2))
+    with StoreReader.attach(bench.name, directory=bench.directory) as reader:
+        found = reader.read_forming(bench.writer.series["A"].slot)
+        assert found is not None
+        np.testing.assert_array_equal(found[1], truth("A", START, 2))
+    bench.at(START + 1)
+    bench.writer.frame(kline("A", START, event_ms=4_000_000_000_000, revision=1))
+    bench.writer.frame(kline("A", START))
+    bench.check("A", START - 20, START + 1)
+    assert (bench.writer.counts.early_frames, bench.writer.counts.stale_frames) == (2, 0)
+
+
 def test_frames_of_strangers_are_counted(bench: Bench) -> None:
     bench.load("A")
     bench.writer.frame(kline("Z", START))
