@@ -1,0 +1,15 @@
+"""The list of all operators: what is listed is compiled ahead, documented and tested."""
+
+from typing import Final
+
+from kernels import cross_section, elementwise, rolling
+from kernels.node import Operator
+
+__all__ = ["OPERATORS"]
+
+_MODULES: Final = (elementwise, rolling, cross_section)
+
+OPERATORS: Final[tuple[Operator, ...]] = tuple(
+    value for module in _MODULES for value in vars(module).values() if isinstance(value, Operator)
+)
+"""Every operator of the package, in the order of the files."""
