@@ -143,12 +143,16 @@ class Collector:
                 return 0
             rest_url, urls, source = finding.result()
             store = self._open_store(source)
+            try:
+                self._build(store, rest_url, urls)
+            except BaseException:
+                store.close()
+                raise
         except (ShmError, BmacError, OSError) as error:
             await self._end_children()
             print(f"collector: {type(error).__name__}: {error}", file=sys.stderr)
             return 3 if isinstance(error, WriterLocked) else 1
         try:
-            self._build(store, rest_url, urls)
             self._spawn("heartbeat", self._beat)
             if (embedded := self.embedded) is not None:
                 self._spawn("embedded", lambda: embedded.keep(self.clock.now_ms))
@@ -385,13 +389,15 @@ class Collector:
         """
         wanted = {name: at for name, at in universe.symbols.items() if name not in self._refused}
         change = changes(list(self.symbols), list(wanted))
-        if len(change.removed) > max(HALT_SYMBOLS, HALT_SHARE * len(self.symbols)):
+        keep = self.config.keep_symbols
+        stopped = {name for name in change.removed if keep is None or name in keep}
+        if len(stopped) > max(HALT_SYMBOLS, HALT_SHARE * len(self.symbols)):
             # slots are never used twice, so a maintenance must not look like the end of the market
             self._quiet.error(
                 "halt", "%d of %d symbols do not trade: taken for a halt, not for delistings",
-                len(change.removed), len(self.symbols),
+                len(stopped), len(self.symbols),
             )  # fmt: skip
-            change = change._replace(removed=[])
+            change = change._replace(removed=[name for name in change.removed if name not in stopped])
         if change.removed:
             await asyncio.sleep(CONFIRM_S)
             try:
@@ -415,7 +421,7 @@ class Collector:
             self.writer.expect(name)
             self._n["listings"] += not first
         if change.removed:
-            log.warning("no longer traded: %s", " ".join(change.removed[:20]))
+            log.warning("no longer collected: %s", " ".join(change.removed[:20]))
         if change.added and not first:
             log.warning("newly traded: %s", " ".join(change.added[:20]))
         self.streams.set_symbols(self.symbols)
@@ -672,28 +678,30 @@ def _end_of_store(config: Config) -> int | None:
         return None
 
 
-class _Redact(logging.Filter):
-    """Hides the config's secrets in whatever is logged."""
+class _Redact(logging.Formatter):
+    """Hides the config's secrets in whatever is logged, tracebacks included."""
 
     def __init__(self, secrets: list[str]) -> None:
-        super().__init__()
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
         self._secrets = secrets
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        record.msg, record.args = text, None
-        return True
+        return text
 
 
 def _set_up_log(config: Config) -> None:
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.addFilter(_Redact(secrets_of(config)))
+    handler.setFormatter(_Redact(secrets_of(config)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(os.environ.get("BMAC_LOG", "INFO").upper())
+    root.setLevel("INFO")
+    if (level := os.environ.get("BMAC_LOG", "INFO").upper()) in logging.getLevelNamesMapping():
+        root.setLevel(level)
+    else:
+        log.warning("BMAC_LOG is no log level; there are %s", " ".join(logging.getLevelNamesMapping()))
     logging.getLogger("websockets").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 

@@ -7,6 +7,7 @@ nearest one (BMAC ignored them), with `strict` an error. Values of secret keys n
 
 import contextlib
 import difflib
+import grp
 import json
 import re
 import types
@@ -21,7 +22,8 @@ import msgspec
 
 from .bar import INTERVALS_MS
 from .binance.markets import MARKETS, TRADE_TYPES, Market, TradeType
-from .errors import ConfigError
+from .binance.transport import parse_proxy, proxy_for, require_socks, ssl_context
+from .errors import ConfigError, NetworkError, Unsupported
 
 __all__ = [
     "BMAC_KEYS",
@@ -40,7 +42,7 @@ MAX_FILE_BYTES: Final = 1 << 20
 MAX_CANDLES: Final = 10_000  # BMAC's own limit
 MAX_PROBLEMS: Final = 50
 STORE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
+PROXY_SCHEMES: Final = ("http", "socks5", "socks5h")
 
 BMAC_KEYS: Final = (
     "interval", "trade_type", "num_candles", "funding_rate", "keep_symbols", "save_type", "http_timeout_sec",
@@ -427,11 +429,11 @@ def _check(config: Config, reading: _Reading) -> None:
         reading.problem(
             "store.name", "may have 1 to 100 letters of A-Z a-z 0-9 _ . - and no ending .lock, .bell or .new"
         )
+    _check_group(config.store, reading)
     _check_symbols(config.keep_symbols, reading)
     _check_exchange(config, reading)
-    _check_proxy(config.proxy, reading)
-    if config.ca_file is not None and not config.path(config.ca_file).is_file():
-        reading.problem("ca_file", f"no such file: {_short(config.ca_file)}")
+    _check_proxy(config, reading)
+    _check_ca_file(config, reading)
     if config.save_type not in ("parquet", "feather"):
         hint = _nearest(config.save_type, ("parquet", "feather"))
         reading.problem("save_type", f"must be parquet or feather, found {_short(config.save_type)}{hint}")
@@ -519,14 +521,56 @@ def _check_url(key: str, url: str, schemes: Sequence[str], reading: _Reading) ->
         reading.problem(key, "must not hold a user name, a password or a query: market data needs no key")
 
 
-def _check_proxy(proxy: str | None, reading: _Reading) -> None:
-    if proxy is None or proxy == "env":
+def _check_ca_file(config: Config, reading: _Reading) -> None:
+    if config.ca_file is None:
+        return
+    if not config.path(config.ca_file).is_file():
+        reading.problem("ca_file", f"no such file: {_short(config.ca_file)}")
+        return
+    try:
+        ssl_context(config.path(config.ca_file))
+    except NetworkError as error:
+        reading.problem("ca_file", str(error))
+
+
+def _check_group(store: Store, reading: _Reading) -> None:
+    if store.group is None:
+        return
+    try:
+        grp.getgrnam(store.group)
+    except (KeyError, ValueError):
+        hint = _nearest(store.group, (entry.gr_name for entry in grp.getgrall()))
+        reading.problem("store.group", f"there is no group {_short(store.group)} on this machine{hint}")
+    if re.fullmatch(r"0?600", store.mode):
+        reading.warning("store.group", 'has no effect with mode "0600": a group needs "0640"')
+
+
+def _check_proxy(config: Config, reading: _Reading) -> None:
+    proxy, exchange = config.proxy, config.exchange
+    if proxy is None:
+        return
+    if proxy == "env":
+        urls = ["https://", "wss://"]
+        if isinstance(exchange, Hosts):
+            streams = [exchange.stream] if isinstance(exchange.stream, str) else exchange.stream
+            urls = [exchange.rest, *streams]
+        try:
+            for url in urls:
+                proxy_for(proxy, url)
+        except ValueError as error:
+            reading.problem("proxy", f"the environment's: {error}")
         return
     try:
         parts = urlsplit(proxy)
         good = parts.scheme in PROXY_SCHEMES and bool(parts.hostname) and bool(parts.port)
+        parse_proxy(proxy)
     except ValueError:
         good = False
+    if good and parts.scheme != "http":
+        try:
+            require_socks()
+        except Unsupported as error:
+            reading.problem("proxy", str(error))
     if not good:
         schemes = ", ".join(f"{scheme}://host:port" for scheme in PROXY_SCHEMES)
         reading.problem(

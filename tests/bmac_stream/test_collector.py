@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from bmac_stream.bar import bar_number
-from bmac_stream.collector import COUNTERS, Collector, main, spec_of
+from bmac_stream.collector import COUNTERS, Collector, _Redact, main, spec_of
 from bmac_stream.config import Config, load_config
+from bmac_stream.errors import NetworkError
 from bmac_stream.simulator import Simulator
 from bmac_stream.writer import State
 from shm import Status, StoreReader, StoreWriter
@@ -462,6 +463,23 @@ async def test_keep_symbols_that_do_not_exist_are_named(
     assert "BTCUSDTT: the exchange has no such symbol; nearest: BTCUSDT" in caplog.text
 
 
+async def test_fewer_keep_symbols_at_a_restart_are_no_halt(
+    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, store_name) as run:
+        collector = await run.start()
+        await run.live()
+        assert len(collector.store.symbols) > 5 + 1
+        assert await run.end() == 0
+        run.config = config_of(tmp_path, store_name, run.simulator, keep_symbols=["BTCUSDT"])
+        collector = await run.start()
+        await run.live()
+        await run.bars(1)
+        assert set(collector.store.symbols) == {"BTCUSDT"}
+        assert collector.streams.symbols == {"BTCUSDT"}
+    assert "halt" not in caplog.text
+
+
 async def test_nothing_to_collect_is_an_error(
     tmp_path: Path, store_name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -596,6 +614,86 @@ def test_a_bad_config_is_status_2_without_a_traceback(tmp_path: Path) -> None:
     assert found.returncode == 2
     assert len(found.stderr.splitlines()) == 3
     assert "Traceback" not in found.stderr and "s3cret" not in found.stdout + found.stderr
+
+
+def test_what_cannot_be_built_is_told_and_leaves_the_store_free(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exchange = {"rest": "http://127.0.0.1:9", "stream": "ws://127.0.0.1:9"}
+    store = {"name": store_name, "directory": str(tmp_path), "max_symbols": 4}
+    raw = {
+        "interval": "1m",
+        "trade_type": "usdt_perp",
+        "num_candles": 9,
+        "exchange": exchange,
+        "store": store,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    config = load_config(tmp_path)[0]
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise NetworkError("ca_file cannot be used")
+
+    monkeypatch.setattr("bmac_stream.collector.RestClient", fails)
+    assert asyncio.run(Collector(config).run()) == 1
+    assert "ca_file cannot be used" in capsys.readouterr().err
+    StoreWriter.open(store_name, spec_of(config, "custom:127.0.0.1:9"), directory=tmp_path).close()
+
+
+HANGING = """
+import asyncio, sys
+from bmac_stream import collector
+from bmac_stream.child import Child
+
+class Hanging(collector.Collector):
+    async def run(self):
+        ignores = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=1); time.sleep(60)"
+        self.recorder = Child("a child", [sys.executable, "-c", ignores])
+        await self.recorder.start()
+        await self.recorder.line()
+        print(self.recorder.pid, flush=True)
+        await self.stopping.wait()
+        print("ending", flush=True)
+        await self.recorder.stop(60)
+
+sys.exit(asyncio.run(collector._run(Hanging(None))))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_at_once_and_leaves_no_child(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING], stdout=subprocess.PIPE, text=True, cwd=REPO
+    ) as process:
+        try:
+            assert process.stdout is not None
+            child = int(process.stdout.readline())
+            process.send_signal(number)
+            assert process.stdout.readline() == "ending\n"
+            process.send_signal(number)
+            assert process.wait(10) == 128 + number
+            until("the child's end", lambda: not is_running(child), 10)
+        finally:
+            process.kill()
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_nothing_that_is_logged_shows_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    hide = _Redact(["hunter2x"])
+    try:
+        raise OSError("http://me:hunter2x@proxy")
+    except OSError:
+        record = logging.LogRecord("x", logging.ERROR, "", 1, "%s failed", ("hunter2x",), sys.exc_info())
+    text = hide.format(record)
+    assert "Traceback" in text
+    assert "hunter2x" not in text
 
 
 def test_strict_makes_an_unknown_key_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

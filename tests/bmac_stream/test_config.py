@@ -1,7 +1,9 @@
 """A bad config is told in full, at once, without a secret; BMAC v2's own files keep working."""
 
+import grp
 import itertools
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -297,6 +299,11 @@ def test_the_embedded_exchange_says_itself_what_it_is(tmp_path: Path) -> None:
         ({"store": {"name": "../x"}}, "store.name"),
         ({"store": {"mode": "0666"}}, "store.mode"),
         ({"store": {"mode": "rw"}}, "store.mode"),
+        ({"store": {"group": "no-such-group", "mode": "0640"}}, "store.group"),
+        ({"ca_file": "config.json"}, "ca_file"),
+        ({"proxy": "https://h:3128"}, "proxy"),
+        ({"proxy": "http://h:3128/path"}, "proxy"),
+        ({"proxy": "socks5://h:1080?x=1"}, "proxy"),
         ({"keep_symbols": []}, "keep_symbols"),
         ({"keep_symbols": ["BTC/USDT"]}, "keep_symbols"),
     ],
@@ -304,6 +311,33 @@ def test_the_embedded_exchange_says_itself_what_it_is(tmp_path: Path) -> None:
 def test_impossible_values(tmp_path: Path, keys: dict[str, Any], key: str) -> None:
     (found,) = problems(tmp_path, GOOD | keys)
     assert f": {key}: " in found
+
+
+def test_a_proxy_of_the_environment_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "ftp://me:s3cretpass@h:21")
+    assert good(tmp_path).proxy is None, "nobody asked for it"
+    (found,) = problems(tmp_path, GOOD | {"proxy": "env"})
+    assert ": proxy: the environment's: " in found
+    assert "s3cret" not in found
+    plain = {"exchange": {"rest": "http://h", "stream": "ws://h"}}
+    assert good(tmp_path, proxy="env", **plain).proxy == "env", "that variable is not the one that counts"
+    found = problems(tmp_path, GOOD | plain | {"proxy": "env", "trade_type": "usdt_prep"})[0]
+    assert "trade_type" in found
+
+
+def test_a_missing_extra_is_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bmac_stream.binance.transport.find_spec", lambda name: None)
+    (found,) = problems(tmp_path, GOOD | {"proxy": "socks5://h:1080"})
+    assert "socks" in found
+
+
+def test_a_group_that_could_not_read_is_told(tmp_path: Path) -> None:
+    name = grp.getgrgid(os.getgid()).gr_name
+    (warning,) = load_config(put(tmp_path, GOOD | {"store": {"group": name}}))[1]
+    assert "0640" in warning
+    assert good(tmp_path, store={"group": name, "mode": "0640"}).store.group == name
 
 
 def test_the_close_timeout_is_shorter_than_the_bar(tmp_path: Path) -> None:
