@@ -5,6 +5,7 @@ Also asks again for what was published as pending, and has mute symbols subscrib
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
@@ -74,7 +75,8 @@ class Closer:
     async def _close(self) -> None:
         writer, grace = self._writer, self._grace
         while True:
-            if not writer.live:
+            if not writer.live or self._clock.uncertainty_ms == math.inf:
+                # with a clock that nobody has set, bars of the future might be settled, and never come back
                 await self._wait(0.2)
                 continue
             g = writer.target

@@ -125,6 +125,7 @@ class Collector:
         self._look_soon = asyncio.Event()
         self._quiet = Quiet(log)
         self._heard_ms = 0
+        self._odd = 0  # frames of another time than the clock's
         self._notifying = False  # readers that wait for single symbols are to be told
         self._status = 0
 
@@ -512,6 +513,10 @@ class Collector:
             for name in [name for name in self._empty if self.writer.series[name].waiting]:
                 self._empty.discard(name)  # its first bar closed
                 self.fetcher.load(name)
+            odd = self.streams.stats.bad_frames["future"] + self.streams.stats.bad_frames["stale"]
+            if odd != self._odd:
+                self._odd = odd
+                self.keeper.doubt()  # the clock may be wrong (a machine that slept), not the frames
             if self._heard_ms:
                 self.keeper.heard(self._heard_ms)
                 self._heard_ms = 0

@@ -6,6 +6,7 @@ fails is asked again later, for ever, with a growing pause.
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import Counter, deque
@@ -37,6 +38,9 @@ DENIALS: Final = 3
 FIRST_PAUSE_MS: Final = 1_000.0
 LONGEST_PAUSE_MS: Final = 300_000.0
 """Between two requests for a bar that the exchange does not give: exchange ms, doubling."""
+
+NO_CLOCK_MS: Final = 365 * 86_400_000.0
+"""How wrong a clock may be that nobody has set: rows are then closed by later rows alone, none is absent."""
 
 FAILED_PAUSE_S: Final = 0.2
 LONGEST_FAILED_PAUSE_S: Final = 30.0
@@ -174,8 +178,8 @@ class Fetcher:
 
     def _next_history(self) -> _History | None:
         """The first page that may be asked for now; None if there is none, or not enough weight."""
-        if not self._history:
-            return None
+        if not self._history or self._clock.uncertainty_ms == math.inf:
+            return None  # without the time nobody knows which bars are history
         governor = self._rest.governor
         weight = self._rest.market.kline_weight(self._page_limit)
         if governor.blocked_s > 0 or governor.used + weight > max(weight, HISTORY_SHARE * governor.capacity):
@@ -317,7 +321,7 @@ class Fetcher:
             (rows.open_time - self._origin) // self._step,
             rows.values,
             sent_ms=sent_ms,
-            uncertainty_ms=min(self._clock.uncertainty_ms, 60_000.0),
+            uncertainty_ms=min(self._clock.uncertainty_ms, NO_CLOCK_MS),
             origin_ms=self._origin,
             interval_ms=self._step,
             spoiled=np.array([(time_ms - self._origin) // self._step for time_ms, _ in bad], np.int64),

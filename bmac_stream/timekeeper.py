@@ -22,7 +22,10 @@ log = logging.getLogger("bmac_stream.clock")
 JUMP_MS: Final = 1_000.0
 """A sync that moves the clock by more than this is a jump, and told."""
 LEAST_PAUSE_S: Final = 5.0
-"""Between two syncs, wall seconds, however fast the exchange's time runs."""
+"""Between two syncs, wall seconds, however fast the exchange's time runs and however great the doubts."""
+FRAME_EARLY_MS: Final = 500.0
+FRAME_LATE_MS: Final = 5_000.0
+"""A frame that is earlier or later by a clock which was never synced proves that clock wrong."""
 FRAME_AGE_S: Final = 10.0
 """How long what a frame said of the time is remembered, wall seconds."""
 
@@ -45,13 +48,18 @@ class Timekeeper:
         self._quiet = Quiet(log)
 
     def heard(self, event_ms: float) -> None:
-        """A frame just came that the exchange sent at `event_ms`. Before the first sync it sets the clock."""
+        """A frame just came that the exchange sent at `event_ms`. Before the first sync it sets the clock,
+        unless this machine's own fits."""
         self._frame_ms, self._frame_mono = event_ms, time.monotonic()
-        if not self._clock.synced and self._clock.rate != 1.0:
-            # a replay: this machine's own clock knows nothing of its time
-            self._clock.sync(event_ms, self._frame_mono, self._frame_mono)
-            self._clock.synced = False
-            self._clock.uncertainty_ms = 10_000.0
+        clock = self._clock
+        if clock.synced:
+            return
+        off_ms = event_ms - clock.now_ms()
+        # of a replay's time this machine's own clock knows nothing
+        if clock.rate != 1.0 or not -FRAME_LATE_MS <= off_ms <= FRAME_EARLY_MS:
+            clock.sync(event_ms, self._frame_mono, self._frame_mono)
+            clock.synced = False
+        clock.uncertainty_ms = 10_000.0
 
     def doubt(self) -> None:
         """Something does not fit: sync soon."""
@@ -60,13 +68,15 @@ class Timekeeper:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            self._soon.clear()
+            await asyncio.sleep(LEAST_PAUSE_S)
+            pause_s = self._pause_s - LEAST_PAUSE_S if self._clock.synced else 0.0
             try:
-                async with asyncio.timeout(self._pause_s):
+                async with asyncio.timeout(pause_s):
                     await self._soon.wait()
                 await asyncio.sleep(0.5)  # doubts come in crowds
             except TimeoutError:
                 pass
+            self._soon.clear()
             try:
                 await self.sync()
             except ExchangeError as error:

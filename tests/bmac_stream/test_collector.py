@@ -387,6 +387,20 @@ async def test_a_clock_that_is_told_wrong_is_not_believed(
     assert "not believed" in caplog.text
 
 
+async def test_a_machine_that_slept_finds_the_time_again(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monotonic clock stands still meanwhile: every frame seems to be of the future."""
+    monkeypatch.setattr("bmac_stream.timekeeper.LEAST_PAUSE_S", 0.2)
+    async with running(tmp_path, store_name, clock_sync_every_sec=86_400) as run:
+        await run.start()
+        await run.live()
+        await run.bars(1)
+        run.collector.clock._anchor_ms -= 10 * 3_600_000.0
+        await run.until("the jump", lambda: run.collector.keeper.jumps >= 1, 15)
+        await run.bars(2)
+
+
 # ------------------------------------------------------------------------------- listings and delistings
 
 

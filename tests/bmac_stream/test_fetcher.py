@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class FakeRest:
     missing    bars it does not have
     spoiled    bars whose rows break a rule
     fail       errors to raise, first ones first
+    ahead_ms   how far our clock is ahead of its own
     cut        how many rows the next answers lose at the end
     """
 
@@ -42,6 +44,7 @@ class FakeRest:
         self.asked: list[tuple[str, int, int]] = []
         self.missing: set[tuple[str, int]] = set()
         self.spoiled: set[tuple[str, int]] = set()
+        self.ahead_ms = 0.0
         self.fail: list[Exception] = []
         self.cut: list[int] = []
         self.gate = asyncio.Event()
@@ -56,7 +59,7 @@ class FakeRest:
         await asyncio.sleep(0)
         if self.fail:
             raise self.fail.pop(0)
-        end = min(end_ms // MINUTE, int(self.bench.clock.now_ms() // MINUTE))
+        end = min(end_ms // MINUTE, int((self.bench.clock.now_ms() - self.ahead_ms) // MINUTE))
         numbers = [g for g in range(start_ms // MINUTE, end + 1) if (symbol, g) not in self.missing]
         if self.cut:
             numbers = numbers[: max(0, len(numbers) - self.cut.pop(0))]
@@ -181,6 +184,26 @@ async def test_an_answer_for_a_symbol_that_was_listed_anew_meanwhile_is_dropped(
     rig.fetcher.load("A")
     await rig.until(lambda: rig.resolved)
     assert rig.store.first_g(rig.writer.series["A"].slot) == START - 48, "all of the window, not the hole"
+
+
+@pytest.mark.parametrize("ahead_bars", [1, 3, 300])
+async def test_with_a_clock_that_nobody_set_no_forming_row_is_taken_for_closed(
+    rig: Rig, ahead_bars: int
+) -> None:
+    rig.load("A")
+    rig.clock.uncertainty_ms = math.inf
+    rig.rest.ahead_ms = ahead_bars * MINUTE
+    rig.at(START + 1 + ahead_bars)
+    rig.fetcher.repair("A")
+    await rig.until(lambda: not rig.fetcher._repairing)
+    assert rig.writer.series["A"].next_g <= START + 1
+    rig.fetcher.load("A")
+    await asyncio.sleep(0.25)
+    assert len(rig.rest.asked) == 1, "and no history is asked for: nobody knows which bars that is"
+    rig.clock.uncertainty_ms = rig.rest.ahead_ms = 0.0
+    rig.at(START + 1)
+    await rig.until(lambda: rig.resolved)
+    rig.check("A", START - 20, START + 1)
 
 
 async def test_bars_that_three_answers_lack_are_absent(rig: Rig) -> None:
@@ -313,6 +336,25 @@ async def test_a_close_is_settled_at_the_deadline_and_mended_later(rig: Rig, sto
         rig.rest.missing = set()
         rig.at(START + 1, 40_000.0)
         await rig.until(lambda: rig.status("B", START) == 1)
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+async def test_nothing_is_settled_by_a_clock_that_nobody_set(rig: Rig) -> None:
+    rig.load("A")
+    closer = Closer(rig.writer, rig.fetcher, rig.clock, rig.grace)
+    rig.clock.uncertainty_ms = math.inf
+    rig.rest.ahead_ms = 60.0 * MINUTE
+    rig.at(START + 60)
+    work = asyncio.create_task(closer.run())
+    try:
+        await asyncio.sleep(0.5)
+        rig.clock.time_ms += 60_000.0
+        await asyncio.sleep(0.5)
+        assert rig.store.complete_g == START - 1
+        rig.clock.uncertainty_ms = 10.0
+        await rig.until(lambda: rig.rest.asked)
     finally:
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)

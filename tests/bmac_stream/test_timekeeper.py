@@ -1,12 +1,13 @@
 """The clock follows /time, tells jumps, and does not believe /time against the frames."""
 
+import asyncio
 import time
 from typing import Any
 
 import pytest
 
 from bmac_stream.clock import Clock
-from bmac_stream.timekeeper import Timekeeper
+from bmac_stream.timekeeper import LEAST_PAUSE_S, Timekeeper
 
 HOUR = 3_600_000.0
 
@@ -83,3 +84,61 @@ async def test_before_the_first_sync_a_replay_goes_by_its_frames() -> None:
     assert abs(clock.now_ms() - 1_770_000_000_000.0) < 60_000
     assert not clock.synced
     assert clock.uncertainty_ms < 60_000
+
+
+@pytest.mark.parametrize("offset_ms", [HOUR, -HOUR, 3_000.0])
+async def test_before_the_first_sync_frames_set_a_clock_that_is_wrong(offset_ms: float) -> None:
+    """A restart while REST is banned: what this machine's clock says may be hours off."""
+    clock, exchange, keeper = made()
+    exchange.offset_ms = offset_ms
+    keeper.heard(exchange.now_ms() - 200.0)
+    assert abs(clock.now_ms() - exchange.now_ms()) < 1_000
+    assert not clock.synced
+    assert clock.uncertainty_ms < 60_000
+
+
+async def test_before_the_first_sync_a_clock_that_fits_the_frames_is_left_alone() -> None:
+    clock, _, keeper = made()
+    keeper.heard(time.time() * 1e3 - 2_000.0)
+    assert abs(clock.now_ms() - time.time() * 1e3) < 50
+    assert clock.uncertainty_ms < 60_000
+
+
+async def test_doubts_in_crowds_do_not_make_a_storm_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, exchange, keeper = made()
+    asked = 0
+    pauses: list[float] = []
+
+    async def sync_clock(samples: int = 3) -> float:
+        nonlocal asked
+        asked += 1
+        return 0.0
+
+    sleep = asyncio.sleep
+
+    async def told(seconds: float) -> None:
+        pauses.append(seconds)
+        keeper.doubt()
+        await sleep(0)
+
+    exchange.sync_clock = sync_clock  # type: ignore[method-assign]
+    monkeypatch.setattr("bmac_stream.timekeeper.asyncio.sleep", told)
+    keeper.doubt()
+    work = asyncio.create_task(keeper.run())
+    async with asyncio.timeout(5):
+        while asked < 5:
+            await sleep(0)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    assert sum(pauses) >= 4 * LEAST_PAUSE_S
+
+
+async def test_a_clock_that_was_never_set_is_asked_for_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, _, keeper = made()
+    monkeypatch.setattr("bmac_stream.timekeeper.LEAST_PAUSE_S", 0.01)
+    work = asyncio.create_task(keeper.run())
+    async with asyncio.timeout(5):
+        while not clock.synced:
+            await asyncio.sleep(0.01)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
