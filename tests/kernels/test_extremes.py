@@ -1,0 +1,75 @@
+"""kernels/extremes.py against NumPy on each window."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kernels.extremes import ts_argmax, ts_argmin, ts_max, ts_min, ts_range_position
+from kernels.node import Node, field
+from kernels.plan import Plan
+from tests.kernels.harness import Array, check
+
+X = field("x")
+
+
+def over_windows(x: Array, window: int, least: int, of: Callable[[Any], Any]) -> Array:
+    """`of` the last `window` bars, missing ones (and those before the first) as NaN."""
+    out = np.full(len(x), np.nan)
+    padded = np.concatenate([np.full(window - 1, np.nan), np.where(np.isfinite(x), x, np.nan)])
+    for t in range(len(x)):
+        values = padded[t : t + window]
+        if np.isfinite(values).sum() >= least:
+            out[t] = of(values)
+    return out
+
+
+WINDOWS = [(1, 1), (2, 1), (5, 5), (20, 3), (60, 60)]
+
+
+@pytest.mark.parametrize(("window", "least"), WINDOWS)
+@pytest.mark.parametrize(("operator", "of"), [(ts_max, np.nanmax), (ts_min, np.nanmin)])
+def test_value(operator: Callable[..., Node], of: Callable[[Any], Any], window: int, least: int) -> None:
+    check(operator(X, window, least), lambda x: over_windows(x, window, least, of), rtol=0.0)
+
+
+@pytest.mark.parametrize(("window", "least"), WINDOWS)
+@pytest.mark.parametrize(("operator", "of"), [(ts_argmax, np.nanargmax), (ts_argmin, np.nanargmin)])
+def test_place_is_of_the_oldest(
+    operator: Callable[..., Node], of: Callable[[Any], Any], window: int, least: int
+) -> None:
+    check(operator(X, window, least), lambda x: over_windows(x, window, least, lambda v: of(v) + 1), rtol=0.0)
+
+
+@pytest.mark.parametrize(("window", "least"), WINDOWS)
+@pytest.mark.parametrize(("operator", "of"), [(ts_argmax, np.nanargmax), (ts_argmin, np.nanargmin)])
+def test_place_is_of_the_newest_where_asked(
+    operator: Callable[..., Node], of: Callable[[Any], Any], window: int, least: int
+) -> None:
+    check(
+        operator(X, window, least, newest=True),
+        lambda x: over_windows(x, window, least, lambda v: window - of(v[::-1])),
+        rtol=0.0,
+    )
+
+
+def test_range_position() -> None:
+    def reference(x: Array) -> Array:
+        with np.errstate(invalid="ignore"):
+            return over_windows(
+                x, 20, 20, lambda v: (v[-1] - v.min()) / (v.max() - v.min()) if v.max() > v.min() else np.nan
+            )
+
+    check(ts_range_position(X, 20), reference, rtol=1e-15)
+
+
+def test_value_and_place_are_one_pass() -> None:
+    plan = Plan({"max": ts_max(X, 7), "place": ts_argmax(X, 7), "lowest": ts_min(X, 7)})
+    assert [step.operator.name for step in plan.steps] == ["ts_highest", "ts_lowest"]
+
+
+@pytest.mark.parametrize(("window", "least"), [(0, None), (5, 0), (5, 6)])
+def test_windows_that_mean_nothing(window: int, least: int | None) -> None:
+    with pytest.raises(ValueError, match="min_periods <= window"):
+        ts_max(X, window, least)
