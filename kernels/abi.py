@@ -30,7 +30,7 @@ import importlib.metadata
 import inspect
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -181,20 +181,20 @@ def _versions() -> str:
 _SHARED: Final = tuple(Path(__file__).with_name(name) for name in ("abi.py", "fmath.py"))
 
 
-def _digest(source: Path) -> Any:
+def _digest(source: Path, also: tuple[Path, ...] = ()) -> Any:
     digest = hashlib.sha256()
-    for path in (source, *_SHARED):
+    for path in (source, *_SHARED, *also):
         digest.update(path.read_bytes() + b"\0")
     return digest
 
 
-def _folder(source: Path) -> Path | None:
+def _folder(source: Path, also: tuple[Path, ...]) -> Path | None:
     """The cache folder of one source file in its present state; None where nothing can be written.
 
     Numba's cache looks at the date of the kernel's own file alone. The folder's name holds the content of
     that file and of the two that kernels may import from, so an edit of any of them is another folder.
     """
-    digest = _digest(source)
+    digest = _digest(source, also)
     digest.update(_versions().encode())
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     bases = [source.parent / "__pycache__", user / "numba"]
@@ -209,15 +209,15 @@ def _folder(source: Path) -> Path | None:
     return None
 
 
-_folders: dict[Path, Path | None] = {}
+_folders: dict[tuple[Path, ...], Path | None] = {}
 
 
 @contextlib.contextmanager
-def _cache(source: Path) -> Iterator[bool]:
+def _cache(source: Path, also: tuple[Path, ...] = ()) -> Iterator[bool]:
     """Numba's cache is the source's own folder inside, under a file lock: one process compiles."""
-    if source not in _folders:
-        _folders[source] = _folder(source)
-    folder = _folders[source]
+    if (source, *also) not in _folders:
+        _folders[source, *also] = _folder(source, also)
+    folder = _folders[source, *also]
     if folder is None:
         yield False
         return
@@ -264,14 +264,17 @@ class Kernel:
         return f"Kernel({self.name})"
 
 
-def compiled(signature: Any) -> Callable[[_F], _F]:
+def compiled(signature: Any, *, also: Iterable[Path] = ()) -> Callable[[_F], _F]:
     """Compile a function that Python calls, now and for exactly `signature`, or load it from the cache.
+
+    also  source files of what it calls, beside its own, `abi.py` and `fmath.py`: an edit of one compiles anew
 
     Without the GIL; a float division by zero is inf or NaN, as in NumPy.
     """
+    others = tuple(sorted(also))
 
     def decorate(function: _F) -> _F:
-        with _cache(Path(inspect.getfile(function)).resolve()) as cached:
+        with _cache(Path(inspect.getfile(function)).resolve(), others) as cached:
             made = njit(signature, cache=cached, nogil=True, error_model="numpy")(function)
         return cast(_F, made)
 

@@ -167,19 +167,24 @@ def _calls(outputs: Sequence[Node]) -> list[_Call]:
         groups.setdefault(key, []).append(node)
     own = [_Call(group, group[0].inputs, False) for group in groups.values() if not cross[group[0]]]
     behind: list[_Call] = []
-    gates: dict[Node, Node] = {}
+    opened: set[Node] = set()
     for group in groups.values():
         if not cross[group[0]]:
             continue
         inputs = []
         for x in group[0].inputs:
-            if not cross[x] and x.value is None and x is not MEMBER:
-                if x not in gates:
-                    gates[x] = GATE(x, MEMBER)[0]
-                    behind.append(_Call([gates[x]], (x, MEMBER), True))
-                x = gates[x]
+            if group[0].operator is not GATE and not cross[x] and x.value is None and x is not MEMBER:
+                gate = GATE(x, MEMBER)[0]
+                if gate not in opened:
+                    opened.add(gate)
+                    behind.append(_Call([gate], (x, MEMBER), True))
+                x = gate
             inputs.append(x)
-        behind.append(_Call(group, tuple(inputs), True))
+        if group[0].operator is not GATE:
+            behind.append(_Call(group, tuple(inputs), True))
+        elif group[0] not in opened:  # a gate set by hand
+            opened.add(group[0])
+            behind.append(_Call(group, tuple(inputs), True))
     return own + behind
 
 
