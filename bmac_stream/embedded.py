@@ -102,8 +102,12 @@ class EmbeddedExchange:
         return with_us(*words)
 
     async def _spawn(self, start_ms: int | None) -> Ready:
-        self._child = child = Child("the embedded exchange", self.command(start_ms))
-        await child.start()
+        child = Child("the embedded exchange", self.command(start_ms))
+        try:
+            await child.start()
+        except OSError as error:
+            raise BmacError(f"the embedded exchange cannot be started: {error}") from None
+        self._child = child
         line: str | None = None
         try:
             async with asyncio.timeout(START_TIMEOUT_S):

@@ -122,7 +122,7 @@ class _KlineWire(Struct, gc=False):
     t: int
     T: int
     i: str
-    x: bool
+    x: Any  # not bool: a decoder that takes numbers in strings takes "true" and 1 as well
     o: float
     h: float
     l: float  # noqa: E741 - the wire's own letter
@@ -270,6 +270,8 @@ def decode_frame(
         if what != ("kline_" if kind == "kline" else "continuousKline_") + wire.i:
             raise BadFrame("interval", f"stream {frame.stream[:80]!r} carries interval {wire.i[:20]!r}")
     values = market.read_letters(wire)
+    if wire.x is not True and wire.x is not False:
+        raise BadFrame("schema", f"x is {str(wire.x)[:20]!r}: {excerpt(raw)}")
     broken = check_bar(wire.t, wire.T, wire.i, values)
     if broken is not None:
         raise BadFrame(broken, f"{symbol[:80]} {excerpt(raw)}")
@@ -563,6 +565,7 @@ _decode_api_error = msgspec.json.Decoder(_ApiErrorWire).decode
 # A symbol becomes a stream name, a URL parameter and a file name: no separators, no control characters.
 # Names are not ASCII only (币安人生USDT).
 _SYMBOL: Final = re.compile(r"[^\W_][\w.-]{0,63}")
+_SYMBOL_BYTES: Final = 64  # what a slot of the store holds
 
 _T = TypeVar("_T")
 
@@ -623,7 +626,8 @@ def decode_exchange_info(body: bytes, market: "Market") -> ExchangeInfo:
         except _DECODE_ERRORS:
             rejected.append(excerpt(bytes(raw), 60))
             continue
-        if _SYMBOL.fullmatch(info.symbol) and info.symbol not in symbols:
+        fits = _SYMBOL.fullmatch(info.symbol) and len(info.symbol.encode()) <= _SYMBOL_BYTES
+        if fits and info.symbol not in symbols:
             symbols[info.symbol] = info
         else:
             rejected.append(repr(info.symbol)[:80])

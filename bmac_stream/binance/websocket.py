@@ -48,6 +48,8 @@ _log = logging.getLogger(__name__)
 _PATH: Final = "/stream"
 _NAMES_PER_MESSAGE: Final = 100  # 2.5 kB; spot refuses control messages of more than 4 kB
 _QUEUED_FRAMES: Final = 1024  # frames that websockets may hold before it stops reading the socket
+_ANSWER_S: Final = 30.0  # a control message without an answer for so long was lost
+_REFUSED_S: Final = 60.0  # a single name that was refused is asked for again after so long
 _STABLE_S: Final = 30.0  # a connection that lived so long was a success
 _MAX_BACKOFF_S: Final = 30.0
 _LEAST_WATCH_S: Final = 1.0  # deadlines are exchange time, but never shorter than this much wall time
@@ -409,7 +411,8 @@ class _Connection:
         self._started = time.monotonic()
         self._subscribed: set[str] = set()
         self._known: set[str] = set()  # ever subscribed here: late frames of dropped symbols are no fault
-        self._pending: dict[int, tuple[str, list[str]]] = {}
+        self._pending: dict[int, tuple[str, list[str], float]] = {}  # without a yes: again when it is due
+        self._per_message = _NAMES_PER_MESSAGE
         self._next_id = 1
         self._next_send = 0.0
         self._ws: FrameConnection | None = None
@@ -546,9 +549,15 @@ class _Connection:
         if isinstance(item, Shutdown):
             self._set_due("the server announced its shutdown")
         elif isinstance(item, ControlReply):
-            method, symbols = self._pending.pop(item.id, ("?", [])) if isinstance(item.id, int) else ("?", [])
+            number = item.id if isinstance(item.id, int) else -1
+            method, symbols, _ = self._pending.pop(number, ("?", [], 0.0))
             if item.code is not None:
                 self.streams.stats.refused += 1
+                # one name may have cost the others their streams: ask again in smaller parts
+                pause_s = _REFUSED_S if len(symbols) < 2 else 0.0
+                self._per_message = max(1, min(self._per_message, len(symbols) // 2))
+                self._pending[number] = (method, symbols, time.monotonic() + pause_s)
+                self.changed.set()
                 detail = f"{method} refused with code {item.code}: {item.msg[:200]}"
                 self.streams._tell("refused", self.group, detail, symbols)
             elif method == "SUBSCRIBE":
@@ -612,6 +621,11 @@ class _Connection:
 
     async def _synchronise(self, ws: FrameConnection) -> None:
         """Send what turns the streams that are subscribed into those that are wanted."""
+        now = time.monotonic()
+        for number in [number for number, (_, _, due) in self._pending.items() if due <= now]:
+            method, symbols, _ = self._pending.pop(number)
+            if method == "SUBSCRIBE":
+                self._subscribed.difference_update(symbols)
         while True:
             wanted = self.group.symbols
             renew = self.renew & self._subscribed
@@ -631,8 +645,9 @@ class _Connection:
     async def _send(self, ws: FrameConnection, method: str, symbols: list[str]) -> None:
         """One control message per batch of names, at half of the allowed pace: pings and pongs count too."""
         market = self.streams.market
-        for start in range(0, len(symbols), _NAMES_PER_MESSAGE):
-            batch = symbols[start : start + _NAMES_PER_MESSAGE]
+        size = self._per_message
+        for start in range(0, len(symbols), size):
+            batch = symbols[start : start + size]
             await asyncio.sleep(max(0.0, self._next_send - time.monotonic()))
             self._next_send = time.monotonic() + 2.0 / market.messages_per_s
             message: dict[str, Any] = {
@@ -640,7 +655,7 @@ class _Connection:
                 "params": [market.stream(symbol, self.streams.interval) for symbol in batch],
                 "id": self._next_id,
             }
-            self._pending[self._next_id] = (method, batch)
+            self._pending[self._next_id] = (method, batch, time.monotonic() + _ANSWER_S)
             while len(self._pending) > 256:  # never answered: forget the oldest
                 del self._pending[next(iter(self._pending))]
             self._next_id += 1

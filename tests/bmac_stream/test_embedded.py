@@ -76,6 +76,36 @@ async def test_it_starts_where_the_store_ends_and_is_started_again_at_the_same_a
     assert not alive(exchange.pid)
 
 
+async def test_a_machine_without_room_for_a_process_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange = exchange_of(tmp_path)
+    monkeypatch.setattr(exchange, "command", lambda start_ms: [sys.executable, "-c", "print('x')"])
+    tries = 0
+    start, sleep = Child.start, asyncio.sleep
+
+    async def refused(child: Child) -> None:
+        nonlocal tries
+        tries += 1
+        if 1 < tries < 4:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        await start(child)
+
+    monkeypatch.setattr(Child, "start", refused)
+    monkeypatch.setattr("bmac_stream.embedded.asyncio.sleep", lambda seconds: sleep(0))
+    with pytest.raises(BmacError, match="did not start"):
+        await exchange.start()
+    keeping = asyncio.create_task(exchange.keep(lambda: 0.0))
+    async with asyncio.timeout(10):
+        while tries < 6 and not keeping.done():
+            await sleep(0.01)
+    assert not keeping.done()
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    await exchange.stop()
+    assert "cannot be started" in caplog.text
+
+
 async def test_one_that_cannot_start_is_an_error_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "bars").mkdir()
     exchange = exchange_of(tmp_path, data="bars")

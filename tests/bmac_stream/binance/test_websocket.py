@@ -47,6 +47,8 @@ class Streams:
         self.silent_paths: set[str] = set()
         self.silent = False
         self.refuse = False
+        self.refused_names: set[str] = set()
+        self.deaf = 0  # so many messages are neither obeyed nor answered
 
     async def handle(self, ws: ServerConnection) -> None:
         assert ws.request is not None
@@ -59,7 +61,10 @@ class Streams:
             async for raw in ws:
                 message = json.loads(raw)
                 self.messages.append(message)
-                if self.refuse:
+                if self.deaf:
+                    self.deaf -= 1
+                    continue
+                if self.refuse or self.refused_names.intersection(message["params"]):
                     await ws.send(json.dumps({"code": 2, "msg": "Invalid request", "id": message["id"]}))
                     continue
                 if message["method"] == "SUBSCRIBE":
@@ -245,6 +250,32 @@ async def test_a_refused_subscription_is_told(server: Streams) -> None:
         event = next(event for event in client.events if event.kind == "refused")
         assert event.symbols == ("AUSDT",) and "Invalid request" in event.detail
         assert streams.stats.refused >= 1
+
+
+async def test_one_refused_name_does_not_cost_the_others_their_streams(server: Streams) -> None:
+    server.refused_names = {"busdt@kline_1m"}
+    names = [*SYMBOLS, *(f"X{i}USDT" for i in range(6))]
+    client = Client(server, groups=1, first_frame_timeout_s=5, silence_timeout_s=5)
+    async with client.running(*names):
+        await until(lambda: set(client.seen) == set(names) - {"BUSDT"})
+        assert len(server.attempts) == 1
+        assert len(server.messages) < 2 * len(names)
+
+
+async def test_a_subscription_that_nobody_answers_is_asked_for_again(
+    server: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bmac_stream.binance.websocket._ANSWER_S", 0.2)
+    client = Client(server, groups=1, first_frame_timeout_s=5, silence_timeout_s=5)
+    async with client.running("AUSDT") as streams:
+        await until(lambda: client.seen["AUSDT"])
+        server.deaf = 1
+        streams.set_symbols(["AUSDT", "BUSDT"])
+        await until(lambda: client.seen["BUSDT"])
+        assert len(server.attempts) == 1
+        told = len(server.messages)
+        await asyncio.sleep(0.5)
+        assert len(server.messages) == told, "answered ones are not asked for again"
 
 
 async def test_connected_but_silent_means_the_next_candidate(server: Streams) -> None:
