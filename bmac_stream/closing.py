@@ -89,7 +89,10 @@ class Closer:
             newest = max(g, self._closed_by(self._clock.now_ms() - patience_ms))
             late = writer.behind(newest)
             budget_ms = grace.settle_ms(len(late), self._fetcher.n_workers) - grace.grace_ms
-            deadline_ms = self._clock.now_ms() + budget_ms
+            now_ms, limit_ms = self._clock.now_ms(), writer.close_ms(newest) + grace.limit_ms
+            deadline_ms = now_ms + budget_ms
+            if now_ms < limit_ms:  # else the loop was held up, and REST is to have its time all the same
+                deadline_ms = min(deadline_ms, limit_ms)
             while (now_ms := self._clock.now_ms()) < deadline_ms:
                 for series in late:
                     if series.next_g <= newest:

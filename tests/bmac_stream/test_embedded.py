@@ -4,27 +4,18 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from bmac_stream.child import Child, with_us
+from bmac_stream.child import Child
 from bmac_stream.config import load_config
 from bmac_stream.embedded import EmbeddedExchange
 from bmac_stream.errors import BmacError
 
-from .rig import REPO, until
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
-    except OSError:
-        return False
+from .test_child import alive
 
 
 def exchange_of(folder: Path, not_before_ms: int | None = None, **embedded: object) -> EmbeddedExchange:
@@ -112,58 +103,3 @@ async def test_one_that_cannot_start_is_an_error_that_says_so(tmp_path: Path) ->
     with pytest.raises(BmacError, match="did not start"):
         await exchange.start()
     assert not alive(exchange.pid)
-
-
-def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    code = (
-        "import subprocess, time;"
-        "from bmac_stream.child import with_us;"
-        "child = subprocess.Popen(with_us('-c', 'import time; print(1, flush=True); time.sleep(60)'));"
-        "print(child.pid, flush=True);"
-        "time.sleep(60)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=REPO)
-    try:
-        assert parent.stdout is not None
-        lines = sorted(int(parent.stdout.readline()) for _ in range(2))
-        pid = lines[1]
-        assert alive(pid)
-        parent.kill()
-        parent.wait()
-        until("its end", lambda: not alive(pid), 10)
-    finally:
-        parent.kill()
-        parent.wait()
-        if parent.stdout is not None:
-            parent.stdout.close()
-
-
-async def test_a_child_that_does_not_listen_is_killed() -> None:
-    code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
-    child = Child("deaf", [sys.executable, "-c", code])
-    assert await child.stop(1.0) is None
-    await child.start()
-    assert await child.line() == "deaf"
-    assert await child.stop(0.2) == -signal.SIGKILL
-
-
-async def test_a_chatty_child_can_end() -> None:
-    code = (
-        "import signal, sys\n"
-        "def stop(*_):\n    print('x' * 2_000_000)\n    print('y\\n' * 200_000, flush=True)\n"
-        "    sys.exit(7)\n"
-        "signal.signal(15, stop)\nprint('up', flush=True)\nsignal.pause()"
-    )
-    child = Child("chatty", [sys.executable, "-c", code])
-    await child.start()
-    assert await child.line() == "up"
-    assert child.alive
-    assert await child.stop(10.0) == 7
-    assert not child.alive
-
-
-def test_with_us_runs_what_it_is_given() -> None:
-    found = subprocess.run(
-        with_us("-c", "import sys; print(sys.argv[1:])", "a", "b"), capture_output=True, text=True, check=True
-    )
-    assert found.stdout.strip() == "['a', 'b']"

@@ -12,13 +12,12 @@ import pytest
 
 from bmac_stream.binance.markets import MARKETS
 from bmac_stream.binance.protocol import Klines
-from bmac_stream.closing import Closer
 from bmac_stream.errors import ApiError, NetworkError
 from bmac_stream.fetcher import FIRST_PAUSE_MS, HISTORY_SHARE, Fetcher
 from bmac_stream.grace import Grace
 from bmac_stream.writer import State
 
-from .test_writer import MINUTE, START, Bench, answer, kline, truth
+from .test_writer import MINUTE, START, Bench, kline, truth
 
 
 class FakeGovernor:
@@ -310,63 +309,3 @@ async def test_a_delisted_symbol_is_forgotten(rig: Rig) -> None:
     await asyncio.sleep(0.02)
     assert rig.fetcher.bugs == 0
     assert rig.store.symbols == {}
-
-
-# ------------------------------------------------------------------------------------------- the closer
-
-
-async def test_a_close_is_settled_at_the_deadline_and_mended_later(rig: Rig, store_name: str) -> None:
-    rig.load("A", "B")
-    told: list[str] = []
-    closer = Closer(rig.writer, rig.fetcher, rig.clock, rig.grace, on_pending=told.extend)
-    work = asyncio.create_task(closer.run())
-    try:
-        rig.rest.missing = {("B", START)}
-        rig.at(START + 1, 100.0)
-        rig.writer.frame(kline("A", START))
-        await asyncio.sleep(0.1)
-        assert rig.store.complete_g == START - 1, "not before the grace is over"
-        rig.at(START + 1, 8_000.0)
-        await rig.until(lambda: rig.rest.asked)
-        assert {symbol for symbol, *_ in rig.rest.asked} == {"B"}
-        rig.at(START + 1, 15_000.0)
-        await rig.until(lambda: rig.store.complete_g == START)
-        assert told == ["B"]
-        assert rig.status("B", START) == 3
-        rig.rest.missing = set()
-        rig.at(START + 1, 40_000.0)
-        await rig.until(lambda: rig.status("B", START) == 1)
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-
-
-async def test_nothing_is_settled_by_a_clock_that_nobody_set(rig: Rig) -> None:
-    rig.load("A")
-    closer = Closer(rig.writer, rig.fetcher, rig.clock, rig.grace)
-    rig.clock.uncertainty_ms = math.inf
-    rig.rest.ahead_ms = 60.0 * MINUTE
-    rig.at(START + 60)
-    work = asyncio.create_task(closer.run())
-    try:
-        await asyncio.sleep(0.5)
-        rig.clock.time_ms += 60_000.0
-        await asyncio.sleep(0.5)
-        assert rig.store.complete_g == START - 1
-        rig.clock.uncertainty_ms = 10.0
-        await rig.until(lambda: rig.rest.asked)
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-
-
-async def test_a_mute_symbol_is_subscribed_anew(rig: Rig) -> None:
-    rig.load("A", "B")
-    again: list[str] = []
-    Closer(rig.writer, rig.fetcher, rig.clock, rig.grace, resubscribe=again.extend)
-    for g in range(START, START + 8):
-        rig.at(g + 1)
-        rig.writer.frame(kline("A", g))
-        rig.writer.answer("B", answer("B", g, 1), rig.clock.now_ms())
-        assert rig.store.complete_g == g
-    assert again == ["B", "B"], "after two bars, and again after six; not at every bar"
