@@ -1,7 +1,8 @@
 """Operators on one bar of one symbol: arithmetic, comparison, logic, choice.
 
 NaN in an input gives NaN, except where an operator says otherwise. Truth is a float: 1.0 or 0.0.
-Each kernel reads its inputs' rows at the present bar and remembers nothing.
+Each kernel reads its inputs' rows at the present bar and remembers nothing. Constants are folded, but for
+log, exp, tanh, atan and powers: those have the kernel's own last bit, which Python's may miss.
 """
 
 import math
@@ -9,16 +10,24 @@ from typing import Any, Final
 
 import numpy as np
 
+from kernels import fmath
 from kernels.abi import kernel, now, rows
 from kernels.node import Node, Number, Operator
 
 __all__ = [
     "ABSOLUTE",
     "ADD",
+    "ATAN",
+    "CLIP",
     "DIV",
     "EQUAL",
+    "EXP",
+    "FILL",
+    "FLOOR",
+    "IS_MISSING",
     "LESS",
     "LESS_EQUAL",
+    "LOG",
     "LOGICAL_AND",
     "LOGICAL_NOT",
     "LOGICAL_OR",
@@ -26,15 +35,27 @@ __all__ = [
     "MINIMUM",
     "MUL",
     "NEG",
+    "NOT_EQUAL",
+    "POWER",
     "SELECT",
+    "SIGN",
+    "SIGNED_POWER",
     "SQRT",
     "SUB",
+    "TANH",
     "absolute",
     "add",
+    "atan",
+    "clip",
     "div",
     "equal",
+    "exp",
+    "fill",
+    "floor",
+    "is_missing",
     "less",
     "less_equal",
+    "log",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -42,9 +63,14 @@ __all__ = [
     "minimum",
     "mul",
     "neg",
+    "not_equal",
+    "power",
     "select",
+    "sign",
+    "signed_power",
     "sqrt",
     "sub",
+    "tanh",
 ]
 
 
@@ -402,3 +428,264 @@ SELECT: Final = Operator(
 def select(condition: Number, x: Number, y: Number) -> Node:
     """x where the condition is not 0.0, y where it is; NaN where it is NaN. The other may be NaN."""
     return SELECT(condition, x, y)[0]
+
+
+@rows
+def _not_equal(x: Any, y: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = (1.0 if x[i] != y[i] else 0.0) if x[i] == x[i] and y[i] == y[i] else np.nan
+
+
+@kernel
+def not_equal_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """not_equal: 1.0 where x != y, else 0.0."""
+    _not_equal(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 0, g), n)
+
+
+NOT_EQUAL: Final = Operator(
+    "not_equal",
+    not_equal_kernel,
+    ("x", "y"),
+    fold=lambda x, y: math.nan if x != x or y != y else float(x != y),
+)
+
+
+def not_equal(x: Number, y: Number) -> Node:
+    """1.0 where x != y, else 0.0."""
+    return NOT_EQUAL(x, y)[0]
+
+
+@rows
+def _sign(x: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = ((1.0 if x[i] > 0.0 else 0.0) - (1.0 if x[i] < 0.0 else 0.0)) if x[i] == x[i] else np.nan
+
+
+@kernel
+def sign_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """sign: 1.0 above 0, -1.0 below, 0.0 at 0."""
+    _sign(now(state, stride, p, 1, g), now(state, stride, p, 0, g), n)
+
+
+SIGN: Final = Operator(
+    "sign", sign_kernel, ("x",), fold=lambda x: math.nan if x != x else float((x > 0) - (x < 0))
+)
+
+
+def sign(x: Number) -> Node:
+    """1.0 above 0, -1.0 below, 0.0 at 0."""
+    return SIGN(x)[0]
+
+
+@rows
+def _floor(x: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = np.floor(x[i])
+
+
+@kernel
+def floor_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """floor: the greatest whole number that is not above x."""
+    _floor(now(state, stride, p, 1, g), now(state, stride, p, 0, g), n)
+
+
+FLOOR: Final = Operator("floor", floor_kernel, ("x",), fold=lambda x: float(np.floor(x)))
+
+
+def floor(x: Number) -> Node:
+    """The greatest whole number that is not above x."""
+    return FLOOR(x)[0]
+
+
+@rows
+def _clip(x: Any, low: Any, high: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        missing = x[i] != x[i] or low[i] != low[i] or high[i] != high[i]
+        most = x[i] if x[i] < high[i] else high[i]
+        out[i] = np.nan if missing else (most if most > low[i] else low[i])
+
+
+@kernel
+def clip_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """clip: x, or low where it is below low, or high where it is above high. low where low > high."""
+    out = now(state, stride, p, 0, g)
+    _clip(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 3, g), out, n)
+
+
+CLIP: Final = Operator(
+    "clip",
+    clip_kernel,
+    ("x", "low", "high"),
+    fold=lambda x, low, high: math.nan if x != x or low != low or high != high else max(min(x, high), low),
+)
+
+
+def clip(x: Number, low: Number, high: Number) -> Node:
+    """x, or low where it is below low, or high where it is above high. low where low > high."""
+    return CLIP(x, low, high)[0]
+
+
+@rows
+def _is_missing(x: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = 0.0 if x[i] - x[i] == 0.0 else 1.0
+
+
+@kernel
+def is_missing_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """is_missing: 1.0 where x is NaN or infinite, else 0.0; never NaN."""
+    _is_missing(now(state, stride, p, 1, g), now(state, stride, p, 0, g), n)
+
+
+IS_MISSING: Final = Operator(
+    "is_missing", is_missing_kernel, ("x",), fold=lambda x: float(not math.isfinite(x))
+)
+
+
+def is_missing(x: Number) -> Node:
+    """1.0 where x is NaN or infinite, else 0.0; never NaN."""
+    return IS_MISSING(x)[0]
+
+
+@rows
+def _fill(x: Any, value: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = x[i] if x[i] - x[i] == 0.0 else value[i]
+
+
+@kernel
+def fill_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """fill: x, or the value where x is NaN or infinite."""
+    _fill(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 0, g), n)
+
+
+FILL: Final = Operator(
+    "fill", fill_kernel, ("x", "value"), fold=lambda x, value: x if math.isfinite(x) else value
+)
+
+
+def fill(x: Number, value: Number) -> Node:
+    """X, or the value where x is NaN or infinite."""
+    return FILL(x, value)[0]
+
+
+@rows
+def _log(x: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = fmath.log(x[i])
+
+
+@kernel
+def log_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """log: the natural logarithm of x; -inf at 0, NaN below."""
+    _log(now(state, stride, p, 1, g), now(state, stride, p, 0, g), n)
+
+
+LOG: Final = Operator("log", log_kernel, ("x",))
+
+
+def log(x: Number) -> Node:
+    """The natural logarithm of x; -inf at 0, NaN below."""
+    return LOG(x)[0]
+
+
+@rows
+def _exp(x: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = fmath.exp(x[i])
+
+
+@kernel
+def exp_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """exp: e to the power of x."""
+    _exp(now(state, stride, p, 1, g), now(state, stride, p, 0, g), n)
+
+
+EXP: Final = Operator("exp", exp_kernel, ("x",))
+
+
+def exp(x: Number) -> Node:
+    """E to the power of x."""
+    return EXP(x)[0]
+
+
+@rows
+def _tanh(x: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = fmath.tanh(x[i])
+
+
+@kernel
+def tanh_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """tanh: the hyperbolic tangent of x."""
+    _tanh(now(state, stride, p, 1, g), now(state, stride, p, 0, g), n)
+
+
+TANH: Final = Operator("tanh", tanh_kernel, ("x",))
+
+
+def tanh(x: Number) -> Node:
+    """The hyperbolic tangent of x."""
+    return TANH(x)[0]
+
+
+@rows
+def _atan(x: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = fmath.atan(x[i])
+
+
+@kernel
+def atan_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """atan: the arc tangent of x in radians."""
+    _atan(now(state, stride, p, 1, g), now(state, stride, p, 0, g), n)
+
+
+ATAN: Final = Operator("atan", atan_kernel, ("x",))
+
+
+def atan(x: Number) -> Node:
+    """The arc tangent of x in radians."""
+    return ATAN(x)[0]
+
+
+@rows
+def _power(x: Any, y: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = fmath.power(x[i], y[i])
+
+
+@kernel
+def power_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """power: x to the power of y; NaN for x < 0 with a y that is no whole number. 0 ** 0 is 1."""
+    _power(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 0, g), n)
+
+
+POWER: Final = Operator("power", power_kernel, ("x", "y"))
+
+
+def power(x: Number, y: Number) -> Node:
+    """X to the power of y; NaN for x < 0 with a y that is no whole number. 0 ** 0 is 1."""
+    return POWER(x, y)[0]
+
+
+@rows
+def _signed_power(x: Any, e: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        magnitude = fmath.power(abs(x[i]), e[i])
+        zero = x[i] == 0.0 and e[i] == e[i]
+        out[i] = 0.0 if zero else (magnitude if x[i] > 0.0 else -magnitude)
+
+
+@kernel
+def signed_power_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """signed_power: the magnitude of x to the power of e, with the sign of x; 0.0 at 0."""
+    _signed_power(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 0, g), n)
+
+
+SIGNED_POWER: Final = Operator("signed_power", signed_power_kernel, ("x", "e"))
+
+
+def signed_power(x: Number, e: Number) -> Node:
+    """The magnitude of x to the power of e, with the sign of x; 0.0 at 0."""
+    return SIGNED_POWER(x, e)[0]

@@ -14,10 +14,22 @@ from typing import Any, Final
 import numpy as np
 
 from kernels.abi import at, back, kernel, now, own, part, rows
-from kernels.elementwise import sqrt
-from kernels.node import Node, Number, Operator
+from kernels.elementwise import select, sqrt
+from kernels.fmath import two_sum
+from kernels.node import Node, Number, Operator, as_node
 
-__all__ = ["MOMENTS", "ts_mean", "ts_std", "ts_var"]
+__all__ = [
+    "COUNT",
+    "MOMENTS",
+    "SUM",
+    "ts_count",
+    "ts_mean",
+    "ts_std",
+    "ts_sum",
+    "ts_sum_if",
+    "ts_var",
+    "ts_zscore",
+]
 
 _CANCELLED: Final = 1e-5
 """A moment below this part of its peak has lost five of its sixteen digits."""
@@ -175,6 +187,152 @@ def ts_var(x: Number, window: int, min_periods: int | None = None) -> Node:
 def ts_std(x: Number, window: int, min_periods: int | None = None) -> Node:
     """Standard deviation (ddof 1) of the last `window` bars of x."""
     return sqrt(ts_var(x, window, min_periods))
+
+
+# ---- sums ------------------------------------------------------------------------------------------------
+
+_SUM_COUNT, _SUM, _SUM_LOW = range(3)  # own rows
+
+
+@rows
+def _sum_slide(x: Any, old: Any, count: Any, high: Any, low: Any, out: Any, n: int, least: float) -> None:
+    for i in range(n):
+        enters = x[i] - x[i] == 0.0
+        leaves = old[i] - old[i] == 0.0
+        c = count[i] + ((1.0 if enters else 0.0) - (1.0 if leaves else 0.0))
+        a, a_low = two_sum(high[i], x[i] if enters else 0.0)
+        b, b_low = two_sum(a, -old[i] if leaves else 0.0)
+        rest = low[i] + (a_low + b_low)
+        count[i] = c
+        high[i] = b
+        low[i] = rest
+        out[i] = b + rest if c >= least else np.nan
+
+
+@rows
+def _sum_add(x: Any, count: Any, high: Any, low: Any, n: int) -> None:
+    for i in range(n):
+        enters = x[i] - x[i] == 0.0
+        count[i] += 1.0 if enters else 0.0
+        s, rest = two_sum(high[i], x[i] if enters else 0.0)
+        high[i] = s
+        low[i] += rest
+
+
+@rows
+def _sum_publish(count: Any, high: Any, low: Any, out: Any, n: int, least: float) -> None:
+    for i in range(n):
+        out[i] = high[i] + low[i] if count[i] >= least else np.nan
+
+
+@kernel
+def sum_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """ts_sum: sum of the last `window` bars, each symbol alone.
+
+    in      x
+    state   3 rows: number of values, their sum, and its rounding error: with it a bad print of x1e9 leaves
+            nothing behind when it goes, and sums of whole numbers are exact
+    out     NaN below `min_periods` values; NaN and inf are missing
+    refresh exact every `window` bars
+    source  pandas Series.rolling(window, min_periods).sum(); Knuth's exact sum of two
+    """
+    window, least = p[6], float(p[7])
+    count = own(state, stride, p, 2, _SUM_COUNT)
+    high, low = own(state, stride, p, 2, _SUM), own(state, stride, p, 2, _SUM_LOW)
+    out = now(state, stride, p, 0, g)
+    if (g + p[5]) % window == 0:
+        for k in range(3):
+            _zero(own(state, stride, p, 2, k), n)
+        for lag in range(window - 1, -1, -1):
+            _sum_add(back(state, stride, p, 1, g, lag), count, high, low, n)
+        _sum_publish(count, high, low, out, n, least)
+    else:
+        x, old = now(state, stride, p, 1, g), back(state, stride, p, 1, g, window)
+        _sum_slide(x, old, count, high, low, out, n, least)
+
+
+SUM: Final = Operator(
+    "ts_sum",
+    sum_kernel,
+    inputs=("x",),
+    parameters=("window", "min_periods"),
+    rows=lambda window, min_periods: (0.0,) * 3,
+    history=lambda window, min_periods: window,
+    warm_up=lambda window, min_periods: min_periods - 1,
+    memory=lambda window, min_periods: 2 * window,
+)
+
+
+def ts_sum(x: Number, window: int, min_periods: int | None = None) -> Node:
+    """Sum of the last `window` bars of x; NaN below `min_periods` values (default: all of the window)."""
+    return SUM(x, parameters=_window(window, min_periods))[0]
+
+
+def ts_sum_if(x: Number, condition: Number, window: int, min_periods: int | None = None) -> Node:
+    """Sum of x over those of the last `window` bars where the condition is true.
+
+    x may be missing where the condition is false. A bar where the condition is NaN, or x is missing though
+    it is true, is missing; NaN below `min_periods` bars that are there (default: all of the window).
+    """
+    return ts_sum(select(condition, x, 0.0), window, min_periods)
+
+
+# ---- counts ----------------------------------------------------------------------------------------------
+
+
+@rows
+def _count(x: Any, old: Any, known: Any, true: Any, out: Any, n: int, least: float) -> None:
+    for i in range(n):
+        k = known[i] + ((1.0 if x[i] == x[i] else 0.0) - (1.0 if old[i] == old[i] else 0.0))
+        enters = 1.0 if x[i] == x[i] and x[i] != 0.0 else 0.0
+        leaves = 1.0 if old[i] == old[i] and old[i] != 0.0 else 0.0
+        t = true[i] + (enters - leaves)
+        known[i] = k
+        true[i] = t
+        out[i] = t if k >= least else np.nan
+
+
+@kernel
+def count_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """ts_count: in how many of the last `window` bars the condition is true (neither 0.0 nor NaN).
+
+    in      condition
+    state   2 rows: number of bars where it is known, and where it is true; exact, so never refreshed
+    out     NaN below `min_periods` bars where the condition is known, that is not NaN
+    source  pandas Series.rolling(window, min_periods).sum() of 0.0, 1.0 and NaN
+    """
+    window, least = p[6], float(p[7])
+    x, old = now(state, stride, p, 1, g), back(state, stride, p, 1, g, window)
+    known, true = own(state, stride, p, 2, 0), own(state, stride, p, 2, 1)
+    _count(x, old, known, true, now(state, stride, p, 0, g), n, least)
+
+
+COUNT: Final = Operator(
+    "ts_count",
+    count_kernel,
+    inputs=("condition",),
+    parameters=("window", "min_periods"),
+    rows=lambda window, min_periods: (0.0,) * 2,
+    history=lambda window, min_periods: window,
+    warm_up=lambda window, min_periods: min_periods - 1,
+    memory=lambda window, min_periods: window,
+)
+
+
+def ts_count(condition: Number, window: int, min_periods: int | None = None) -> Node:
+    """In how many of the last `window` bars the condition is true (not 0.0).
+
+    NaN where it is known (not NaN) in fewer than `min_periods` of them (default: all of the window).
+    """
+    return COUNT(condition, parameters=_window(window, min_periods))[0]
+
+
+# ---- scores ----------------------------------------------------------------------------------------------
+
+
+def ts_zscore(x: Number, window: int, min_periods: int | None = None) -> Node:
+    """(x - mean) / standard deviation (ddof 1) of the last `window` bars; NaN where nothing varies."""
+    return (as_node(x) - ts_mean(x, window, min_periods)) / ts_std(x, window, min_periods)
 
 
 def _window(window: int, min_periods: int | None) -> tuple[int, int]:

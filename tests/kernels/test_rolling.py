@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kernels.node import field
-from kernels.rolling import ts_mean, ts_std, ts_var
-from tests.kernels.harness import Array, check, check_drift
+from kernels.rolling import ts_count, ts_mean, ts_std, ts_sum, ts_sum_if, ts_var, ts_zscore
+from tests.kernels.harness import Array, check, check_drift, run
 
 
 def over_windows(x: Array, window: int, least: int, of: Callable[[Any], Any]) -> Array:
@@ -42,6 +43,56 @@ def test_variance(window: int, least: int) -> None:
     )
 
 
+@pytest.mark.parametrize(("window", "least"), [(1, 1), (5, 5), (20, 3), (60, 60)])
+def test_sum(window: int, least: int) -> None:
+    check(ts_sum(field("x"), window, least), lambda x: over_windows(x, window, least, np.sum), rtol=1e-15)
+
+
+def test_sums_of_whole_numbers_are_exact() -> None:
+    random = np.random.default_rng(1)
+    x = random.integers(0, 2, (5000, 8)).astype(float)
+    x[:, 4:] *= 2.0**52
+    found = run({"out": ts_sum(field("x"), 30)}, {"x": x})[29:, 0]
+    assert np.array_equal(found, np.lib.stride_tricks.sliding_window_view(x, 30, axis=0).sum(axis=-1))
+
+
+@pytest.mark.parametrize(("window", "least"), [(1, 1), (20, 20), (30, 4)])
+def test_count(window: int, least: int) -> None:
+    def reference(x: Array, y: Array) -> Array:
+        known = ~(np.isnan(x) | np.isnan(y))
+        true = np.where(known, (x < y).astype(float), np.nan)
+        return pd.Series(true).rolling(window, least).sum().round().to_numpy()
+
+    check(ts_count(field("x") < field("y"), window, least), reference, rtol=0.0)
+    # Any number but 0.0 is true, infinite ones too.
+    check(
+        ts_count(field("x"), window, least),
+        lambda x: pd.Series(np.where(np.isnan(x), np.nan, x != 0.0)).rolling(window, least).sum().round(),
+        rtol=0.0,
+    )
+
+
+def test_sum_if() -> None:
+    def reference(y: Array, x: Array) -> Array:  # the plan meets y first
+        with np.errstate(invalid="ignore"):
+            taken = np.where(np.isnan(y), np.nan, np.where(y > 100.0, x, 0.0))
+        return over_windows(taken, 20, 20, np.sum)
+
+    check(ts_sum_if(field("x"), field("y") > 100.0, 20), reference, rtol=1e-15)
+
+
+def test_zscore() -> None:
+    def reference(x: Array) -> Array:
+        mean = over_windows(x, 20, 20, np.mean)
+        std = over_windows(x, 20, 20, lambda v: np.std(v, ddof=1))
+        with np.errstate(all="ignore"):
+            return np.where(std > 0.0, (x - mean) / std, np.nan)
+
+    # At 1e9 the mean itself is rounded to 1e-7, which is then what the score is off by.
+    check(ts_zscore(field("x"), 20), reference, rtol=1e-9, atol=1e-6)
+
+
 def test_drift() -> None:
+    check_drift(ts_sum(field("x"), 20), lambda x: np.sum(x[-20:]))
     check_drift(ts_mean(field("x"), 20), lambda x: np.mean(x[-20:]))
     check_drift(ts_std(field("x"), 60), lambda x: np.std(x[-60:], ddof=1))
