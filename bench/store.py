@@ -67,13 +67,6 @@ def next_bar(store: Any, slot: int, seen: int, timeout_ns: int, out: Any) -> int
 
 
 @numba.njit(nogil=True)
-def sleep_for_bar(store: Any, slot: int, seen: int, timeout_ns: int, out: Any) -> int:
-    """As `next_bar`, asleep until a bar is complete."""
-    jit.wait_complete(store, seen - 1, timeout_ns)
-    return next_bar(store, slot, seen, 0, out)
-
-
-@numba.njit(nogil=True)
 def receive_all(store: Any, slot: int, last: int, rows: Any, latency_ns: Any) -> int:
     """The reader's compiled end: bars up to number `last`, and how long each was on its way."""
     seen, n = jit.begin(store, slot)[0], 0
@@ -178,9 +171,9 @@ class StoreReceiver:
         self.count = self.reader.count(0)
         self.complete_g = self.reader.complete_g
         self.loop = asyncio.new_event_loop()
+        self.follower = self.reader.follow(0, 0)
+        self.view = self.follower.row[:WIDTH]  # without the status, which other transports do not carry
         self.row = np.empty(WIDTH)
-        for compiled in (next_bar, sleep_for_bar):
-            compiled(self.arrays, 0, 1 << 60, 0, self.row)
 
     def _newest(self) -> Any:
         """A copy of the newest bar, which may be newer than the one that was waited for."""
@@ -193,17 +186,13 @@ class StoreReceiver:
         self.row[0] = self.count - 1
         return self.row
 
-    def spin_compiled(self) -> Any:
-        count = next_bar(self.arrays, self.slot, self.count, 5_000_000_000, self.row)
-        assert count > self.count, "nothing for 5 s"
-        self.count = count
-        return self.row
+    def spin_follower(self) -> Any:
+        self.follower.next(5.0, spin_us=5e6)
+        return self.view
 
-    def block_compiled(self) -> Any:
-        count = sleep_for_bar(self.arrays, self.slot, self.count, 5_000_000_000, self.row)
-        assert count > self.count, "nothing for 5 s"
-        self.count = count
-        return self.row
+    def block_follower(self) -> Any:
+        self.follower.next(5.0)
+        return self.view
 
     def spin(self) -> Any:
         self.reader.wait_slot(self.slot, self.count, 5.0, spin_us=5e6)
@@ -223,9 +212,9 @@ class StoreReceiver:
 
 
 WAYS = {  # name -> (which store, which way to receive)
-    "shm_spin": ("append", "spin_compiled"),
+    "shm_spin": ("append", "spin_follower"),
     "shm_spin_methods": ("append", "spin"),
-    "shm_blocking": ("complete", "block_compiled"),
+    "shm_blocking": ("complete", "block_follower"),
     "shm_blocking_methods": ("complete", "block"),
     "shm_asyncio": ("complete", "block_async"),
 }
@@ -274,7 +263,7 @@ def _receive(ours: Any, others: Any, name: str, first: int, n: int) -> tuple[lis
     else:
         if name in WAYS:
             end = ours[WAYS[name][0]]
-            end.count = first
+            end.count = end.follower.count = first
             receive = getattr(end, WAYS[name][1])
         else:
             receive = others[name].receive

@@ -26,6 +26,7 @@ from shm.errors import (
     WriterDead,
     WriterStalled,
 )
+from shm.follow import Follower
 from shm.jit import STAMP, StoreArrays
 from shm.layout import (
     COMPLETE,
@@ -459,6 +460,16 @@ class StoreReader:
         notifies, which `complete` does; a spinning reader sees every append. Errors as `wait`."""
         at = slots.slot_word(self._in_range(slot), SLOT_COUNT)
         return self._wait(at, seen_count, timeout_s, spin_us)
+
+    def follow(self, slot: int, seen_count: int | None = None) -> Follower:
+        """The newest bar of a slot, again and again, copied whole: the quickest way from append to Python.
+
+        seen_count  bars below this number are not handed over (default: what is published now)
+        """
+        count = self.count(slot)
+        if count <= 0:
+            self._check_visible(slot)
+        return Follower(self, slot, count if seen_count is None else seen_count)
 
     def _wait(self, at: int, seen: int, timeout_s: float, spin_us: float) -> int:
         deadline = time.monotonic() + timeout_s

@@ -150,6 +150,11 @@ class Bell:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def words(self) -> npt.NDArray[np.int64]:
+        """What `ring_bell` takes as its second."""
+        return self._bell
+
     def ring(self) -> None:
         """Wake readers; see `ring_bell`."""
         ring_bell(self._words, self._bell)
