@@ -14,7 +14,9 @@ Addresses go into compiled code as integers: one argument each, 10 ns instead of
 of shapes and types are in the methods of `Program`.
 """
 
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, cast
 
 import numpy as np
 from numba import types
@@ -23,10 +25,26 @@ from numpy.typing import NDArray
 from kernels.abi import at, call, compiled, floats, integers, rows
 from kernels.plan import Plan
 
-__all__ = ["TILE", "Program", "copy_slot", "load_fields", "read_outputs", "replay", "step_cross", "step_own"]
+__all__ = [
+    "MAX_VALUES",
+    "TILE",
+    "OneSymbol",
+    "Program",
+    "copy_slot",
+    "direct",
+    "load_fields",
+    "peek",
+    "read_outputs",
+    "replay",
+    "step_cross",
+    "step_one",
+    "step_own",
+]
 
 TILE: Final = 512
 """Slots that are stepped side by side, so that their rows of one plan stay in the cache."""
+MAX_VALUES: Final = 9
+"""How many numbers of a bar `step_one` takes."""
 
 # Words of a program, as the compiled loops read them.
 _STATE, _STRIDE, _N_ROWS, _STEPS, _N_OWN, _N_STEPS, _FIELDS, _N_FIELDS, _OUTPUTS, _N_OUTPUTS, _MEMBER = range(
@@ -36,7 +54,11 @@ _STEP_WORDS: Final = 3  # address of the kernel, of its p, of its f
 _FIELD_WORDS: Final = 2  # row, mask
 _OUTPUT_WORDS: Final = 3  # row, mask, whether of the cross part
 
+# Words of one symbol, as `step_one` reads them.
+_PROGRAM, _SLOT, _COLUMNS, _OUT = range(4)
+
 _I: Final = types.int64
+_D: Final = types.float64
 
 
 @rows
@@ -173,6 +195,71 @@ def copy_slot(program: int, slot: int, other: int, other_slot: int) -> None:
         out[row * other_stride] = x[row * stride]
 
 
+@compiled(types.void(_I, _I, _I, _I, _I, _I, _I, _I))
+def peek(
+    program: int, scratch: int, g: int, slot: int, source: int, columns: int, by_column: int, out: int
+) -> None:
+    """What the outputs of one symbol would be if bar g were this one; nothing of `program` is written.
+
+    scratch  another program of the same plan, of one slot: its state is lost
+    source   address of column 0 of the symbol's bar, `by_column` cells from one column to the next
+    columns  as in `load_fields`
+    out      address of float64[n_outputs]: NaN behind a cross-section, which needs the whole market
+    """
+    copy_slot(program, slot, scratch, 0)
+    load_fields(scratch, g, 0, 1, source, columns, by_column, 1)
+    step_own(scratch, g, 0, 1)
+    read_outputs(scratch, g, 0, 1, out, 1)
+    places = integers(integers(program)[_OUTPUTS])
+    for k in range(integers(program)[_N_OUTPUTS]):
+        if places[k * _OUTPUT_WORDS + 2] != 0:
+            floats(out)[k] = np.nan
+
+
+@compiled(types.void(_I, _I, _D, _D, _D, _D, _D, _D, _D, _D, _D))
+def step_one(
+    symbol: int,
+    g: int,
+    v0: float,
+    v1: float,
+    v2: float,
+    v3: float,
+    v4: float,
+    v5: float,
+    v6: float,
+    v7: float,
+    v8: float,
+) -> None:
+    """Load bar g of one symbol from plain numbers, step its own part, read out: one call from Python.
+
+    symbol  address of an `OneSymbol`, which says where the numbers belong and where the outputs go
+    """
+    words = integers(symbol)
+    program, slot = words[_PROGRAM], words[_SLOT]
+    columns = integers(words[_COLUMNS])
+    block = integers(program)
+    state = at(floats(block[_STATE]), slot)
+    places = integers(block[_FIELDS])
+    for k in range(block[_N_FIELDS]):
+        c = columns[k]
+        low = v0 if c == 0 else v1 if c == 1 else v2 if c == 2 else v3
+        high = v4 if c == 4 else v5 if c == 5 else v6 if c == 6 else v7 if c == 7 else v8
+        place = at(places, k * _FIELD_WORDS)
+        state[(place[0] + (g & place[1])) * block[_STRIDE]] = low if c < 4 else high
+    step_own(program, g, slot, 1)
+    read_outputs(program, g, slot, 1, words[_OUT] - 8 * slot, 1)
+
+
+def direct(function: Callable[..., None]) -> Callable[..., None]:
+    """A compiled function of this module without Numba's choice of a signature: half the cost of the call.
+
+    Arguments must be exactly what the signature says, ints and floats; TypeError otherwise.
+    """
+    made: Any = function
+    (entry,) = made.overloads.values()
+    return cast(Callable[..., None], entry.entry_point)
+
+
 class Program:
     """A plan with its state for `n_slots` symbols, as compiled code reads it: at `address`, in words.
 
@@ -233,6 +320,31 @@ class Program:
             self._block[:] = self.plan.initial[:, None]
         else:
             self.state[:, slot] = self.plan.initial
+
+
+class OneSymbol:
+    """One symbol of a program that gets its bars from Python, as plain numbers.
+
+    program  keeps the state
+    slot     the symbol's
+    columns  for each of the plan's fields: which of the numbers given to `step` it is, from 0
+    """
+
+    def __init__(self, program: Program, slot: int, columns: Sequence[int]) -> None:
+        plan = program.plan
+        if not 0 <= slot < program.n_slots:
+            raise ValueError(f"slot {slot} of a program with {program.n_slots}")
+        if len(columns) != len(plan.fields) or not all(0 <= c < MAX_VALUES for c in columns):
+            raise ValueError(f"columns 0 to {MAX_VALUES - 1} for {plan.fields}, found {list(columns)}")
+        self.program = program
+        self.out: NDArray[np.float64] = np.full(len(plan.names), np.nan)
+        """The outputs after the last step, in the plan's order; the cross part's are as they were."""
+        self._columns = np.array(columns, np.int64)
+        self._words = np.array(
+            [program.address, slot, self._columns.ctypes.data, self.out.ctypes.data], np.int64
+        )
+        self.step = partial(direct(step_one), int(self._words.ctypes.data))
+        """step(g, v0, ..., v8): bar g's numbers, all nine of them floats; the result is in `out`."""
 
 
 def _stride(n_slots: int) -> int:
