@@ -22,7 +22,12 @@ class Commands:
     """bmac_stream: whole-market bars in shared memory."""
 
     def status(
-        self, store: str | None = None, json: bool = False, directory: str = "/dev/shm", check: bool = False
+        self,
+        store: str | None = None,
+        json: bool = False,
+        directory: str = "/dev/shm",
+        check: bool = False,
+        owner: str | int | None = None,
     ) -> int:
         """What every store holds: source, collector, symbols, newest run_time, lag, corrections, ...
 
@@ -30,13 +35,15 @@ class Commands:
         json       one JSON object with stable keys instead of the table
         directory  where the stores lie
         check      exit status 1 unless there is a store and all that are shown are live (for health checks)
+        owner      the user whose collector it is, if not yours: its store has a group that you belong to
         """
         import msgspec
         from rich.console import Console
 
         from bmac_stream import status
 
-        found = status.look(directory) if store is None else [status.look_at(str(store), directory)]
+        one = None if store is None else [status.look_at(str(store), directory, owner)]
+        found = status.look(directory, owner) if one is None else one
         if json:
             text = msgspec.json.encode({"directory": str(directory), "stores": found})
             print(msgspec.json.format(text, indent=2).decode())

@@ -301,9 +301,12 @@ class SymbolView:
         _, n = self._span(n)
         if n == 0:
             return fn(self._bars(self.end_g, 0))
-        return self._reader.read_at(
-            self.slot, lambda token: fn(self._bars(token.g_end, n)), n, retries=retries
-        )
+        try:
+            return self._reader.read_at(
+                self.slot, lambda token: fn(self._bars(token.g_end, n)), n, retries=retries
+            )
+        except Lagging as error:
+            raise _explained(self._reader, error) from None
 
     def copy(self, n: int | None = None) -> SymbolRows:
         """A consistent copy of the last n bars (all there are by default)."""
@@ -560,7 +563,10 @@ class Store:
             return fn(*(self._panel(row, n, last, token.n_slots) for row in rows))
 
         span = n if run_time is None else self.window
-        return self.reader.read_panel_at(panels, span, retries=retries)
+        try:
+            return self.reader.read_panel_at(panels, span, retries=retries)
+        except Lagging as error:
+            raise _explained(self.reader, error) from None
 
     def panel_token(self, n: int | None = None) -> PanelToken:
         """To be taken before raw panels of the last n bars (default: the window) are used."""
@@ -585,7 +591,7 @@ class Store:
                 f"store {self.name!r}: {int(run_time)} is no run_time of {self.interval} that was reached"
             )
         if end - n < newest - self.window:
-            raise self._too_old(n, end)
+            raise _explained(self.reader, self._too_old(n, end))
         return end
 
     def _too_old(self, n: int, end: int) -> Lagging:
@@ -766,6 +772,15 @@ def attach(
     """
     uid = pwd.getpwnam(owner).pw_uid if isinstance(owner, str) else owner
     return Store(_attach_reader(name, directory, timeout_s, max_silence_s, uid), name, directory, uid)
+
+
+def _explained(reader: StoreReader, error: Lagging) -> Lagging:
+    """`error`, with the true reason if the collector is not live: then it brings many bars at once, and the
+    reader is not slow."""
+    phase = reader.phase
+    if phase not in ("starting", "history", "catching up"):
+        return error
+    return Lagging(f"{error}; its collector is bringing what was missed (phase {phase!r}): try again later")
 
 
 def _attach_reader(

@@ -18,12 +18,13 @@ import random
 import signal
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from shm import Spec, StoreReader, StoreWriter
+from shm import SlotState, Spec, StoreReader, StoreWriter
 
 from . import recorder, snapshot
 from .backfill import UNKNOWN, Answer
@@ -43,7 +44,7 @@ from .grace import Grace
 from .progress import Progress
 from .quiet import Quiet
 from .timekeeper import Timekeeper
-from .universe import Universe, changes, choose
+from .universe import Universe, changes, choose, slots_low
 from .writer import PENDING, BarWriter, Counts, Origin, State
 
 __all__ = ["COUNTERS", "Collector", "main", "spec_of"]
@@ -55,12 +56,19 @@ GIVE_UP_HISTORY_S: Final = 60.0
 """Without any page for so long (a ban, no network), live bars go on without the rest of the history."""
 FIRST_TRIES_S: Final = 5.0
 """A restarted collector whose REST is silent or banned for so long goes on with its store's symbols."""
+STABLE_S: Final = 60.0
+"""A task that ran for so long before a bug ended it is started again soon, whatever happened before."""
 END_S: Final = 8.0
 """What a clean end may take; then processes are killed."""
 LOOK_SOON_MS: Final = 60_000.0
 """Between two readings of exchangeInfo at least, when symbols are missing: exchange ms."""
 CONFIRM_S: Final = 1.0
 """A delisting is believed when a second exchangeInfo, this much later, says so too."""
+
+CATCHING_UP: Final = "catching up"
+"""The phase of a collector that was held up, until it is live again."""
+BEHIND_S: Final = 1.0
+"""A collector is catching up when this has passed since even the next bar should be complete, wall time."""
 
 HALT_SYMBOLS: Final = 5
 HALT_SHARE: Final = 0.2
@@ -126,6 +134,8 @@ class Collector:
         self._quiet = Quiet(log)
         self._heard_ms = 0
         self._odd = 0  # frames of another time than the clock's
+        self._slots_free = -1
+        self._phase = ""
         self._notifying = False  # readers that wait for single symbols are to be told
         self._status = 0
 
@@ -198,7 +208,7 @@ class Collector:
         self._spawn("clock", self.keeper.run)
         self._spawn("requests", self.fetcher.run)
         self._spawn("closing", self.closer.run)
-        self.store.set_phase("history")
+        self._set_phase("history")
         self.symbols = dict.fromkeys(resumed, 0)
         await self._load_snapshot(universe)
         await self._apply(universe, first=True)
@@ -206,7 +216,8 @@ class Collector:
         self._spawn("universe", self._watch_universe)
         await self._read_history()
         self.writer.go_live()
-        self.store.set_phase("live")
+        self._set_phase("live")
+        self._check_slots()
         log.info("live: %d symbols", sum(s.state is State.ACTIVE for s in self.writer.series.values()))
         await self._count_bars()
         return 0
@@ -359,6 +370,9 @@ class Collector:
             except ShmError as error:
                 self._quiet.error("snapshot", "snapshot of %s: %s", symbol, error)
                 continue
+            except Exception:  # REST has these bars too
+                self._bug("snapshot")
+                continue
             n_symbols += 1
         log.info("snapshot %s: %d symbols in %.2f s", found.path.name, n_symbols, time.monotonic() - started)
 
@@ -440,10 +454,21 @@ class Collector:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout((pause_s - least_s) * random.uniform(0.9, 1.0)):
                     await self._look_soon.wait()
+            self._check_slots()
             try:
                 await self._apply(await self._ask_universe())
             except ExchangeError as error:
                 self._quiet.warning("universe", "exchangeInfo: %s: %s", type(error).__name__, error)
+
+    def _check_slots(self) -> None:
+        capacity = self.store.spec.max_symbols
+        taken = bisect_left(range(capacity), True, key=lambda k: self.store.slot_state(k) is SlotState.FREE)
+        if slots_low(capacity - taken, capacity) and capacity - taken != self._slots_free:
+            log.warning(
+                "%d of %d slots are free, and delisted symbols keep theirs: raise store.max_symbols "
+                "(a new store is made then)", capacity - taken, capacity,
+            )  # fmt: skip
+        self._slots_free = capacity - taken
 
     def _on_resolved(self, symbol: str) -> None:
         self._unresolved.discard(symbol)
@@ -501,27 +526,47 @@ class Collector:
         while True:
             lag_s = time.monotonic() - due
             self.store.heartbeat()
-            if self.store.removed and not self.stopping.is_set():
-                log.error(
-                    "%s was removed: no reader can find it. Ending, so that a supervisor starts anew "
-                    "(systemd: RemoveIPC=no)",
-                    self.store.path,
-                )
-                self._status = 1
-                self.stopping.set()
-            self._write_counters(lag_s)
-            for name in [name for name in self._empty if self.writer.series[name].waiting]:
-                self._empty.discard(name)  # its first bar closed
-                self.fetcher.load(name)
-            odd = self.streams.stats.bad_frames["future"] + self.streams.stats.bad_frames["stale"]
-            if odd != self._odd:
-                self._odd = odd
-                self.keeper.doubt()  # the clock may be wrong (a machine that slept), not the frames
-            if self._heard_ms:
-                self.keeper.heard(self._heard_ms)
-                self._heard_ms = 0
+            try:
+                self._look_around(lag_s)
+            except Exception:  # whatever it is, the collector lives
+                self._bug("heartbeat")
             due = time.monotonic() + HEARTBEAT_S
             await asyncio.sleep(HEARTBEAT_S)
+
+    def _look_around(self, lag_s: float) -> None:
+        """What is looked at with every heartbeat."""
+        if self.store.removed and not self.stopping.is_set():
+            log.error(
+                "%s was removed: no reader can find it. Ending, so that a supervisor starts anew "
+                "(systemd: RemoveIPC=no)",
+                self.store.path,
+            )
+            self._status = 1
+            self.stopping.set()
+        self._write_counters(lag_s)
+        for name in [name for name in self._empty if self.writer.series[name].waiting]:
+            self._empty.discard(name)  # its first bar closed
+            self.fetcher.load(name)
+        odd = self.streams.stats.bad_frames["future"] + self.streams.stats.bad_frames["stale"]
+        if odd != self._odd:
+            self._odd = odd
+            self.keeper.doubt()  # the clock may be wrong (a machine that slept), not the frames
+        if self._heard_ms:
+            self.keeper.heard(self._heard_ms)
+            self._heard_ms = 0
+        if self._phase in ("live", CATCHING_UP):
+            self._set_phase(CATCHING_UP if self._is_behind() else "live")
+
+    def _is_behind(self) -> bool:
+        """Whether bars that should long be complete are not: this process was held up."""
+        writer = self.writer
+        due_ms = writer.close_ms(writer.target + 1) + self.grace.limit_ms
+        return self.clock.synced and self.clock.wall_s(self.clock.now_ms() - due_ms) > BEHIND_S
+
+    def _set_phase(self, phase: str) -> None:
+        if phase != self._phase:
+            self.store.set_phase(phase)
+            self._phase = phase
 
     def _write_counters(self, lag_s: float) -> None:
         store = self.store
@@ -573,11 +618,14 @@ class Collector:
         async def supervise() -> None:
             pause_s = 0.2
             while True:
+                started = time.monotonic()
                 try:
                     await work()
                     return
                 except Exception:
                     self._bug(name)
+                if time.monotonic() - started > STABLE_S:
+                    pause_s = 0.2
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, 30.0)
 
@@ -630,18 +678,19 @@ class Collector:
 
     async def _end_children(self) -> None:
         if self.embedded is not None:
-            await self.embedded.stop()
+            await self.embedded.stop(1.0)  # it has nothing to save
 
     async def _end(self, store: StoreWriter) -> None:
         """The clean end: last snapshot, sockets closed, store closed."""
         started = time.monotonic()
         beat = [task for task in self._tasks if task.get_name() == "heartbeat"]
         with contextlib.suppress(ShmError):
-            store.set_phase("stopping")
+            self._set_phase("stopping")
         others = [task for task in self._tasks if task not in beat]
         for task in others:
             task.cancel()
-        await asyncio.wait(others or beat, timeout=2.0 if others else 0.0)
+        if others:
+            await asyncio.wait(others, timeout=2.0)
         with contextlib.suppress(Exception):
             async with asyncio.timeout(1.0):
                 await self.rest.close()

@@ -208,6 +208,7 @@ def main(
     every_bars: int = 30,
     min_interval_s: float = 60.0,
     attach_timeout_s: float = 30.0,
+    owner: str | int | None = None,
 ) -> None:
     """Write snapshots of STORE into SNAPSHOT_DIRECTORY until the collector ends.
 
@@ -215,6 +216,7 @@ def main(
     every_bars        one every so many bars
     min_interval_s    but never more often than this
     attach_timeout_s  how long to wait for a collector that is starting
+    owner             the user whose collector it is, if not yours: its store has a group that you belong to
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     stop: list[int] = []
@@ -224,7 +226,7 @@ def main(
     pa.set_cpu_count(1)
     parent = os.getppid()
     recorder = Recorder(
-        attach(str(store), directory=directory, timeout_s=attach_timeout_s),
+        attach(str(store), directory=directory, timeout_s=attach_timeout_s, owner=owner),
         snapshot_directory,
         every_bars=every_bars,
         min_interval_s=min_interval_s,
@@ -239,5 +241,5 @@ if __name__ == "__main__":
 
     try:
         fire.Fire(main)
-    except ShmError as error:
+    except (ShmError, KeyError) as error:
         sys.exit(f"{type(error).__name__}: {error}")

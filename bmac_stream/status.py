@@ -19,6 +19,7 @@ from rich.text import Text
 
 from bmac_stream.client import Store, attach
 from bmac_stream.errors import ShmError, StoreRetired, WriterDead, WriterStalled
+from bmac_stream.universe import slots_low
 from shm import Status
 
 __all__ = ["StoreStatus", "find_stores", "look", "look_at", "show"]
@@ -36,6 +37,8 @@ class StoreStatus(msgspec.Struct, kw_only=True):
     ready            symbols whose bar at run_time is there or certain not to exist, of `active`
     missing          the others, sorted
     complete_ms      from the bar's close to the market being complete, at the newest run_time
+    free_slots       symbols that still fit, of `capacity`; delisted ones keep their slots
+    warnings         sentences for people: what will need a hand soon
     age_s            from run_time until now by this machine's clock; null for an embedded exchange, which has
                      a time of its own
     """
@@ -56,6 +59,8 @@ class StoreStatus(msgspec.Struct, kw_only=True):
     loading: int = 0
     delisted: int = 0
     capacity: int = 0
+    free_slots: int = 0
+    warnings: list[str] = []
     window: int = 0
     run_time: int = 0
     ready: int = 0
@@ -93,22 +98,25 @@ def find_stores(directory: str | Path) -> list[str]:
     return sorted(names)
 
 
-def look_at(name: str, directory: str | Path) -> StoreStatus:
-    """What the store `name` holds now. Never raises for what is in the file: see `error`."""
+def look_at(name: str, directory: str | Path, owner: str | int | None = None) -> StoreStatus:
+    """What the store `name` holds now. Never raises for what is in the file: see `error`.
+
+    owner  the user (name or number) whose stores may be looked at besides one's own (a group's collector)
+    """
     path = Path(directory) / f"{PREFIX}{name}"
     status = StoreStatus(name=name, path=str(path))
     try:
         status.bytes = path.stat().st_size
-        with attach(name, directory=str(directory)) as store:
+        with attach(name, directory=str(directory), owner=owner) as store:
             _fill(status, store)
-    except (ShmError, OSError, ValueError) as error:
+    except (ShmError, OSError, ValueError, KeyError) as error:  # KeyError: no such owner
         status.error = f"{type(error).__name__}: {error}"
     return status
 
 
-def look(directory: str | Path) -> list[StoreStatus]:
-    """Every store of `directory`."""
-    return [look_at(name, directory) for name in find_stores(directory)]
+def look(directory: str | Path, owner: str | int | None = None) -> list[StoreStatus]:
+    """Every store of `directory`; owner as in `look_at`."""
+    return [look_at(name, directory, owner) for name in find_stores(directory)]
 
 
 def _fill(status: StoreStatus, store: Store) -> None:
@@ -128,6 +136,11 @@ def _fill(status: StoreStatus, store: Store) -> None:
     status.active = states.count("ACTIVE")
     status.loading = states.count("LOADING")
     status.delisted = states.count("DELISTED")
+    status.free_slots = status.capacity - reader.n_slots
+    if slots_low(status.free_slots, status.capacity):
+        status.warnings.append(
+            f"{status.free_slots} of {status.capacity} slots are free: raise store.max_symbols"
+        )
     status.counters = counters = store.counters()
     for field in ("corrections", "absent_bars", "pending_bars", "late_fills", "reconnects", "weight_used_1m"):
         setattr(status, field, counters.get(field, 0))
@@ -197,6 +210,8 @@ def _cells(status: StoreStatus) -> list[Text]:
     for name in ("loading", "delisted"):
         if count := getattr(status, name):
             symbols.append(f"\n{count} {name}")
+    for warning in status.warnings:
+        symbols.append(f"\n{warning}", style="yellow")
     return [store, writer, symbols, _newest(status), _so_far(status)]
 
 

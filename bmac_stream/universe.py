@@ -5,12 +5,15 @@ Pure: exchangeInfo in, names out.
 
 import difflib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .binance.markets import TradeType
 from .binance.protocol import SymbolInfo
 
-__all__ = ["Changes", "Universe", "changes", "choose"]
+__all__ = ["LOW_SLOTS", "Changes", "Universe", "changes", "choose", "slots_low"]
+
+LOW_SLOTS: Final = 0.05
+"""A store with a smaller part of its slots free will soon refuse listings: delisted symbols keep theirs."""
 
 
 class Universe(NamedTuple):
@@ -60,3 +63,8 @@ def changes(before: Sequence[str], after: Sequence[str]) -> Changes:
     """Who came and who went, each in the order of its list."""
     old, new = set(before), set(after)
     return Changes([name for name in after if name not in old], [name for name in before if name not in new])
+
+
+def slots_low(free: int, capacity: int) -> bool:
+    """Whether so few of a store's `capacity` slots are free that its owner should know."""
+    return free < max(1.0, LOW_SLOTS * capacity)

@@ -1,6 +1,7 @@
 """bmac_stream.cli: what can be called, what it prints, and with which status it ends."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,8 @@ def test_status_as_a_health_check(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert main(["status", "--check", where]) == 0
         assert main(["status", "rule", "--check", where]) == 0
         assert main(["status", "none", "--check", where]) == 1
+        assert main(["status", "rule", "--check", where, "--owner=no-such-user"]) == 1
+        assert main(["status", "rule", "--check", where, f"--owner={os.getuid()}"]) == 0
     assert main(["status", "--check", where]) == 1
     assert main(["status", where]) == 0
     capsys.readouterr()

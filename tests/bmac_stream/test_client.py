@@ -307,6 +307,27 @@ def test_read_panel_is_refused_when_overtaken(store: Store, writer: FakeCollecto
         store.read_panel("close", too_slow, n=10)
 
 
+@pytest.mark.parametrize("phase", ["starting", "history", "catching up", "live"])
+def test_lagging_says_so_when_it_is_the_collector_that_catches_up(
+    store: Store, writer: FakeCollector, phase: str
+) -> None:
+    def too_slow(*_: object) -> float:
+        for _ in range(store.cap):
+            writer.close_bar()
+        return 0.0
+
+    told = run_time(writer.close_bar())
+    writer.set_phase(phase)
+    for read in (
+        lambda: store["AAAUSDT"].read(too_slow, n=WINDOW),
+        lambda: store.read_panel("close", too_slow, n=10),
+        lambda: store.panel("close", 10, run_time=told),
+    ):
+        with pytest.raises(Lagging) as caught:
+            read()
+        assert ("its collector is bringing what was missed" in str(caught.value)) is (phase != "live")
+
+
 # ---- waiting
 
 

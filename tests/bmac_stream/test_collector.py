@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from bmac_stream.bar import bar_number
+from bmac_stream.client import SymbolRows
 from bmac_stream.collector import COUNTERS, Collector, _Redact, main, spec_of
 from bmac_stream.config import Config, load_config
 from bmac_stream.errors import NetworkError
@@ -454,6 +455,7 @@ async def test_a_store_that_is_too_small_is_told_and_the_others_go_on(
         assert len(collector.store.symbols) == 3
         assert run.counts()["store_full"] == len(small_symbols(run)) - 3
         run.check()
+    assert "0 of 3 slots are free" in caplog.text
     assert "raise store.max_symbols" in caplog.text
 
 
@@ -561,6 +563,71 @@ async def test_a_damaged_snapshot_is_told_and_rest_has_the_bars(
         await run.live()
         run.check()
     assert "snapshot not used" in caplog.text
+
+
+async def test_a_snapshot_that_fits_nothing_is_a_counted_bug_and_rest_has_the_bars(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Found:
+        path = tmp_path / "snapshot.parquet"
+
+        def __contains__(self, symbol: str) -> bool:
+            return True
+
+        def __getitem__(self, symbol: str) -> Any:
+            n = 20
+            g = int(run.collector.clock.now_ms() // MINUTE) - 30
+            return SymbolRows(symbol, g, np.ones((3, n)), np.ones(n, np.uint8))
+
+    monkeypatch.setattr("bmac_stream.collector.snapshot.load_latest", lambda *_, **__: (Found(), []))
+    async with running(tmp_path, store_name, snapshot={}) as run:
+        await run.start()
+        await run.live()
+        await run.bars(1)
+        run.check()
+        assert run.counts()["bugs"] > 0
+
+
+async def test_no_bug_stops_the_heartbeat(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, store_name) as run:
+        collector = await run.start()
+        await run.live()
+        beats = 0
+        heartbeat, write = collector.store.heartbeat, collector._write_counters
+
+        def counted() -> None:
+            nonlocal beats
+            beats += 1
+            heartbeat()
+
+        def fails(lag_s: float) -> None:
+            raise ZeroDivisionError("bug")
+
+        monkeypatch.setattr(collector.store, "heartbeat", counted)
+        monkeypatch.setattr(collector, "_write_counters", fails)
+        with monkeypatch.context():
+            await run.until("beats", lambda: beats >= 12, 6)
+        monkeypatch.setattr(collector, "_write_counters", write)
+        assert run.counts()["bugs"] > 5
+
+
+async def test_a_collector_that_was_held_up_says_that_it_is_catching_up(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, store_name) as run:
+        collector = await run.start()
+        await run.live()
+        await run.bars(1)
+        assert collector._phase == "live"
+        with monkeypatch.context() as held:
+            held.setattr(collector.writer, "settle", lambda g: [])
+            held.setattr(collector.writer, "frame", lambda kline: None)
+            held.setattr(collector.fetcher, "repair", lambda symbol: False)
+            with StoreReader.attach(store_name, directory=tmp_path) as reader:
+                await run.until("the phase", lambda: reader.phase == "catching up")
+        await run.until("live again", lambda: collector._phase == "live")
 
 
 async def test_one_line_per_bar(tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ import pytest
 import bmac_stream
 from bmac_stream import recorder, snapshot
 from bmac_stream.client import Store
-from bmac_stream.errors import WriterDead
+from bmac_stream.errors import StoreNotFound, WriterDead
 from bmac_stream.recorder import Recorder
 from shm import Status
 from tests.bmac_stream.fake_collector import G0, FakeCollector, bar, make_spec
@@ -227,6 +227,24 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except FileNotFoundError:
         return False
+
+
+def test_process_for_the_collector_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners: list[object] = []
+
+    def attach(name: str, *, owner: object, **_: object) -> object:
+        owners.append(owner)
+        raise StoreNotFound(name)
+
+    monkeypatch.setattr(recorder, "attach", attach)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(os, "nice", lambda n: 0)
+    with pytest.raises(StoreNotFound):
+        recorder.main("rule", str(tmp_path), owner="somebody")
+    assert owners == ["somebody"]
+    process = start(tmp_path, "--owner=no-such-user")
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1 and "no-such-user" in err and "Traceback" not in err
 
 
 def test_process_without_a_store_says_so(tmp_path: Path) -> None:

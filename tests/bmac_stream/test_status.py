@@ -2,6 +2,7 @@
 
 import io
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ KEYS = {
     "name", "path", "error", "source", "interval", "trade_type", "writer", "phase", "silent_s", "pid",
     "generation", "epoch", "active", "loading", "delisted", "capacity", "window", "run_time", "ready",
     "missing", "absent_now", "complete_ms", "age_s", "corrections", "absent_bars", "pending_bars",
-    "late_fills", "reconnects", "weight_used_1m", "counters", "bytes",
+    "late_fills", "reconnects", "weight_used_1m", "counters", "bytes", "free_slots", "warnings",
 }  # fmt: skip
 """What programs may rely on: a key may be added, none may go."""
 
@@ -142,6 +143,32 @@ def test_other_files_are_no_stores(tmp_path: Path) -> None:
         assert status.find_stores(tmp_path) == ["rule"]
     assert status.find_stores(tmp_path / "none") == []
     assert "no store" in printed([])
+
+
+def test_slots_that_run_low_are_a_warning(tmp_path: Path) -> None:
+    with FakeCollector.start(tmp_path, max_symbols=4) as writer:
+        (found,) = status.look(tmp_path)
+        assert (found.free_slots, found.warnings) == (1, [])
+        writer.remove_symbol(0)
+        writer.add_symbol("LASTUSDT", LAST)
+        (found,) = status.look(tmp_path)
+        assert found.free_slots == 0
+        (warning,) = found.warnings
+        assert "0 of 4 slots" in warning and "store.max_symbols" in warning
+        assert "slots are" in printed([found])
+
+
+def test_a_collector_of_another_user_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    me = pwd.getpwuid(os.getuid()).pw_name
+    with FakeCollector.start(tmp_path):
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        (found,) = status.look(tmp_path)
+        assert found.error is not None and "belongs to user" in found.error
+        for owner in (me, os.getuid()):
+            (found,) = status.look(tmp_path, owner)
+            assert (found.error, found.active) == (None, 3)
+        (found,) = status.look(tmp_path, "no-such-user")
+        assert found.error is not None and "no-such-user" in found.error
 
 
 def test_the_table_fits_100_columns(tmp_path: Path) -> None:

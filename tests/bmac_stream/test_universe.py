@@ -2,7 +2,7 @@
 
 from bmac_stream.binance.markets import TRADE_TYPES
 from bmac_stream.binance.protocol import SymbolInfo
-from bmac_stream.universe import changes, choose
+from bmac_stream.universe import changes, choose, slots_low
 
 
 def info(
@@ -41,3 +41,8 @@ def test_names_that_cannot_be_collected_are_told_with_the_reason() -> None:
 def test_changes() -> None:
     assert changes(["A", "B", "C"], ["C", "D", "A"]) == (["D"], ["B"])
     assert changes([], []) == ([], [])
+
+
+def test_low_slots() -> None:
+    assert [slots_low(free, 1000) for free in (50, 49, 0)] == [False, True, True]
+    assert [slots_low(free, 3) for free in (1, 0)] == [False, True]
