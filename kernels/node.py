@@ -123,14 +123,21 @@ class Node:
 
     @cached_property
     def text(self) -> str:
-        """The expression as one line, the same in every process: `ts_moments.mean(close, 20)`."""
+        """The expression as one line, the same in every process: `ts_moments(close, 20, 20).mean`."""
         if self.value is not None:
             return repr(self.value)
         if self.operator is None:
             return self.name
         output = self.operator.outputs[self.output]
+        return f"{self.call}.{output}" if output else self.call
+
+    @cached_property
+    def call(self) -> str:
+        """The call that makes it, the same for all outputs of one pass: `ts_moments(close, 20, 20)`."""
+        if self.operator is None:
+            return self.text
         arguments = [node.text for node in self.inputs] + [repr(x) for x in self.parameters]
-        return f"{self.operator.name}{'.' + output if output else ''}({', '.join(arguments)})"
+        return f"{self.operator.name}({', '.join(arguments)})"
 
     @cached_property
     def digest(self) -> int:

@@ -53,7 +53,12 @@ class Step:
     """A number of the expression alone: an exact refresh is due when `(g + phase) % window == 0`."""
     cross: bool
     text: str
-    """The expression of the first output."""
+    """The call as an expression; behind the border, its inputs are written without their gates."""
+
+    @property
+    def n_own_rows(self) -> int:
+        """How many rows it keeps for itself."""
+        return len(self.operator.rows(*self.parameters))
 
     @property
     def words(self) -> list[int]:
@@ -102,6 +107,8 @@ class Plan:
         """Which outputs belong to the cross part."""
         self.initial: Final[NDArray[np.float64]] = np.array(layout.initial)
         """[n_rows]: each row's value before the first bar."""
+        self.own_rows: Final[NDArray[np.int64]] = _own_rows(self.steps, self.n_rows)
+        """Rows that the cross part does not write: what a symbol's own history has made."""
         bars = _bars(calls)
         self.warm_up: Final = tuple(int(bars[node][0]) for node in self.nodes)
         """For each output: bars that pass before its first value, when no bar is missing."""
@@ -119,6 +126,16 @@ class Plan:
         parts = [repr((self.names, self.fields, self.field_rows, self.outputs, self.initial.tolist()))]
         parts += [f"{s.text} {s.words} {s.numbers} {s.operator.kernel.digest}" for s in self.steps]
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def _own_rows(steps: Iterable[Step], n_rows: int) -> NDArray[np.int64]:
+    own = np.ones(n_rows, bool)
+    for step in steps:
+        if step.cross:
+            own[step.own_row : step.own_row + step.n_own_rows] = False
+            for series in step.outputs:
+                own[series.row : series.row + series.mask + 1] = False
+    return np.flatnonzero(own)
 
 
 # ---- expressions to calls --------------------------------------------------------------------------------
@@ -249,7 +266,7 @@ class _Layout:
                     own_row=self._take(own) if len(own) else 0,
                     phase=first.digest,
                     cross=call.cross,
-                    text=first.text,
+                    text=first.call,
                 )
             )
             self._free += [outputs[k].row for k in unasked]

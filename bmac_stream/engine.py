@@ -1,0 +1,645 @@
+"""Factors kept current on a store of bars: `Engine` in a strategy's own process.
+
+    store = bmac_stream.attach("usdt_perp_1m")
+    engine = bmac_stream.Engine(store, [["PctChg", 100], "qlib158", ["my_factors:Bias", 20]])
+    run_time = engine.wait(timeout_s=90)        the market's next bar close, with every factor
+    engine["PctChg_100"]                        one factor of the whole market, float64[n_slots]
+    engine.symbol("BTCUSDT")                    all factors of one symbol, as soon as its own bar closed
+    engine.peek("BTCUSDT")                      the same with the bar that is still forming; commits nothing
+
+What happens at bar g:
+
+- A symbol's own factors are stepped when its bar is there, alone or with whoever is there as well.
+- When the store calls g complete (every bar is there, or its deadline is over), the rest follows as NaN, the
+  **members** of the cross-section are fixed (those whose bar was there) and the cross part is stepped once.
+- A late or revised bar comes as a correction: the symbol's own part goes back to a checkpoint from before it,
+  else to the oldest bar in the store, and is stepped again. Which bar a symbol's state began with is in
+  `origin_g`: only factors that never forget depend on it. Past cross-sections stay as they were published,
+  with their members; only where the exchange revised a bar that had been a member is everything replayed.
+- A listed symbol's own factors begin with its oldest bar in the store; it is in cross-sections from the next
+  run_time on. A delisted one is NaN from then on.
+
+All of it is equal, to the bit, to `kernels.batch.batch` over the same bars, beginning with the same bar and
+with the same members (tests/bmac_stream/test_engine.py).
+
+An Engine belongs to one thread. What it needs is allocated when it is made.
+"""
+
+import asyncio
+import difflib
+import os
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmac_stream.client import RunTime, Store
+from bmac_stream.engine_loop import LOST, MOVED, advance, sleep, take_bars
+from bmac_stream.errors import BmacError, Lagging
+from factor_defs import registry
+from kernels.carry import carry
+from kernels.node import Node
+from kernels.plan import Plan
+from kernels.run import Program, copy_slot, load_fields, read_outputs, replay, step_cross, step_own
+from kernels.state import dump, load, put_back
+from shm import Status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Engine", "FactorError", "Follower"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+CHECKPOINT_BARS: Final = 32
+"""A copy of the state is kept from every so many bars, the newest two of them, for corrections."""
+_TRIES: Final = 100
+"""How often a read of the store that corrections keep disturbing is tried again."""
+_SLICE_S: Final = 0.5
+
+
+class FactorError(BmacError):
+    """The factors asked for cannot be computed on this store; the message says why."""
+
+
+class Follower:
+    """Who is told what an engine has done; each method does nothing by default."""
+
+    def begun(self, slot: int, first_g: int, last: F64) -> None:
+        """A slot has caught up. last: float64[depth, n_outputs] of its newest bars."""
+
+    def ended(self, slot: int) -> None:
+        """A slot's symbol was delisted."""
+
+    def stepped(self, g: int, slots: I64, status: F64) -> None:
+        """Own factors of bar g are there for `slots`; status is the store's, float64[max_symbols]."""
+
+    def finished(self, g: int) -> None:
+        """The cross part of bar g is there."""
+
+    def redone(self, slot: int, g: int, last: F64) -> None:
+        """Own factors of a slot from bar g on were computed again; last: float64[n, n_outputs]."""
+
+
+class _Checkpoint(NamedTuple):
+    """The own part as it was: each slot's next bar, and float64[n_own_rows, max_symbols]."""
+
+    next_g: I64
+    own: F64
+
+
+class Engine:
+    """Factors over a store, computed in this process.
+
+    store     an attached store of bars
+    factors   entries as in a config (factor_defs.registry), or a mapping of names to expressions
+    follower  who is told what was computed (the engine process publishes so)
+    depth     bars of outputs that a follower gets of a symbol that begins, or is computed again
+    state     a file of `save`: taken up if it is of these factors and of this very store, and the bars since
+              are still there; otherwise everything is replayed, and `started_from` says why
+
+    FactorError  a factor reads a column the store does not have, or needs more bars than it keeps
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        factors: Mapping[str, Node] | Sequence[registry.Entry],
+        *,
+        follower: Follower | None = None,
+        depth: int = 1,
+        state: str | Path | None = None,
+    ) -> None:
+        self.store = store
+        self.depth = depth
+        self._follower = follower
+        self._capacity = store.spec.max_symbols
+        self.next_g: I64 = np.full(self._capacity, -1, np.int64)
+        """int64[max_symbols]: each slot's next bar; -1 for one that is not in use."""
+        self.origin_g: I64 = np.full(self._capacity, -1, np.int64)
+        """int64[max_symbols]: the first bar that a slot's state was made from."""
+        self.members: F64 = np.zeros(self._capacity)
+        """float64[max_symbols]: 1.0 for who was in the cross-section of the newest run_time."""
+        self.g = -1
+        """The next bar to be finished; -1 before the market's first run_time."""
+        self.started_from = "nothing yet"
+        """What the present state began with, in words."""
+        self._refused = ""
+        self._status: F64 = np.zeros(self._capacity)
+        self._done: I64 = np.zeros(self._capacity, np.int64)
+        self._directory = -1
+        self._n_slots = 0
+        self._corrections = 0
+        self._told_g = -1
+        self._use(_nodes(factors))
+        if state is not None:
+            self._restore(Path(state))
+        self.poll()
+        self._told_g = self.g - 1
+
+    # ---- what is computed ----------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The factors' names, in the order of all arrays."""
+        return self.plan.names
+
+    @property
+    def run_time(self) -> int:
+        """The run_time that `values` are of, ms UTC; 0 before the first."""
+        return self.store.open_time_of(self.g) if self.g >= 0 else 0
+
+    @property
+    def values(self) -> F64:
+        """float64[n_factors, n_slots], read-only: every factor of the newest finished run_time; row order
+        `names`, column order `store.panel_symbols`. NaN: not enough bars, or not there. A view: the next
+        run_time overwrites it."""
+        view = self._values[:, : self._n_slots]
+        view.flags.writeable = False
+        return view
+
+    def __getitem__(self, name: str) -> F64:
+        """One factor of the whole market, float64[n_slots], as `values`. KeyError names the nearest."""
+        try:
+            row: F64 = self.values[self._index[name]]
+            return row
+        except KeyError:
+            raise KeyError(f"{name!r} is none of this engine's factors{_nearest(name, self.names)}") from None
+
+    def symbol(self, symbol: str) -> F64:
+        """All factors of one symbol, float64[n_factors], a copy: the own ones of its newest bar, which may be
+        one ahead of `run_time`; those behind a cross-section of `run_time`."""
+        slot = self._slot(symbol)
+        made = self._values[:, slot].copy()
+        g = int(self.next_g[slot]) - 1
+        if g >= self.g:
+            out = np.empty((len(self.names), 1))
+            read_outputs(self.program.address, g, slot, 1, out.ctypes.data - 8 * slot, 1)
+            own = ~self._is_cross
+            made[own] = out[own, 0]
+        return made
+
+    def peek(self, symbol: str) -> F64 | None:
+        """What the own factors would be if the forming bar closed as it is now: float64[n_factors], a copy.
+
+        NaN behind a cross-section. Nothing is committed. None if no update came since the last close, or the
+        engine has not taken that close in yet (`poll`).
+        """
+        slot = self._slot(symbol)
+        forming = self.store.reader.read_forming(slot)
+        if forming is None or forming[0] != self.next_g[slot]:
+            return None
+        g, values = forming
+        scratch = self._scratch.address
+        copy_slot(self.program.address, slot, scratch, 0)
+        load_fields(scratch, g, 0, 1, values.ctypes.data, self._columns.ctypes.data, 1, 1)
+        step_own(scratch, g, 0, 1)
+        out = np.empty(len(self.names))
+        read_outputs(scratch, g, 0, 1, out.ctypes.data, 1)
+        out[self._is_cross] = np.nan
+        return out
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The newest run_time as a frame: one row for each symbol, one column for each factor; a copy."""
+        import pandas as pd
+
+        symbols = self.store.symbols
+        slots = np.fromiter(symbols.values(), np.int64, len(symbols))
+        return pd.DataFrame(self._values[:, slots].T.copy(), index=list(symbols), columns=list(self.names))
+
+    # ---- going on ------------------------------------------------------------------------------------
+
+    def poll(self) -> int:
+        """Take in all that the store has, without waiting; returns how many run_times were finished.
+
+        Lagging if corrections never pause.
+        """
+        finished = 0
+        reader = self.store.reader
+        while True:
+            if self.g < 0:
+                if reader.complete_g < 0:
+                    return finished
+                self._start()
+                finished += 1
+            if reader.directory_version != self._directory:
+                self._look_at_directory()
+            if reader.n_corrections != self._corrections:
+                self._take_corrections()
+            complete = reader.complete_g >= self.g
+            n = self._advance()
+            if n == LOST:
+                self._start()
+                finished += 1
+                continue
+            if n > 0 and self._follower is not None:
+                self._follower.stepped(self.g, self._done[:n], self._status)
+            if not complete:
+                return finished
+            self._finish()
+            finished += 1
+
+    def wait(self, timeout_s: float = 90.0) -> RunTime:
+        """Block until the market's next run_time has every factor, and return it with who is missing.
+
+        TimeoutError after `timeout_s`; WriterDead, WriterStalled or StoreRetired as soon as that is the case.
+        """
+        deadline = time.monotonic() + timeout_s
+        words = self.store.reader.words
+        while True:
+            rung = sleep(words, 0, 0)
+            self.poll()
+            if self.g - 1 > self._told_g:
+                return self._tell()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(
+                    f"store {self.store.name!r}: no run_time was finished within {timeout_s:g} s;"
+                    f" the newest is {self.run_time}"
+                )
+            if sleep(words, rung, int(min(left, _SLICE_S) * 1e9)) == rung:
+                self.store.check()
+
+    async def run_times(self, timeout_s: float | None = None) -> AsyncIterator[RunTime]:
+        """`async for run_time in engine.run_times():` as `Store.run_times`, with every factor computed."""
+        while True:
+            self.poll()
+            if self.g - 1 > self._told_g:
+                yield self._tell()
+                continue
+            try:
+                await self.store.reader.wait_async(self.g - 1, 60.0 if timeout_s is None else timeout_s)
+            except TimeoutError:
+                if timeout_s is not None:
+                    raise
+            await asyncio.sleep(0)
+
+    def set_factors(self, factors: Mapping[str, Node] | Sequence[registry.Entry]) -> int:
+        """Compute these factors from now on; returns how many calls go on from the old ones.
+
+        What was computed before goes on to the bit. What is new is replayed over the stored bars: `origin_g`
+        is then the later of the two beginnings. FactorError, and nothing changes, if they cannot be computed.
+        """
+        self.poll()
+        old, values, index, origin = self.program, self._values, self._index, self.origin_g.copy()
+        self._use(_nodes(factors))
+        if self.g < 0:
+            return 0
+        next_g = self.next_g.copy()
+        self._replay_all(self.g)
+        for slot in np.flatnonzero(next_g > self.g):
+            self._replay_slot(int(slot), self.g, int(next_g[slot]))
+        self.next_g[:] = next_g
+        self.origin_g[:] = np.maximum(self.origin_g, origin)
+        shared = carry(old, self.program, next_g)
+        for name, i in self._index.items():
+            if name in index:
+                self._values[i] = values[index[name]]
+        return shared
+
+    # ---- keeping -------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> int:
+        """Write the state to a file (whole or not at all); returns its bytes. ValueError before the first
+        run_time."""
+        if self.g < 0:
+            raise ValueError("there is no state before the market's first run_time")
+        symbols = {name: slot for name, slot in self.store.symbols.items() if self.next_g[slot] >= 0}
+        slots = list(symbols.values())
+        notes = {
+            "source": self.store.source,
+            "interval_ms": self.store.interval_ms,
+            "origin_ms": self.store.origin_ms,
+            "epoch": self.store.reader.epoch,
+            "corrections": self._corrections,
+            "g": self.g,
+            "next_g": self.next_g[slots].tolist(),
+            "origin_g": self.origin_g[slots].tolist(),
+        }
+        data = dump(self.program, symbols, notes)
+        path = Path(path)
+        part = path.with_name(f".{path.name}.part")
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        return len(data)
+
+    def _restore(self, path: Path) -> None:
+        try:
+            saved = load(path.read_bytes())
+            notes, reader = saved.notes, self.store.reader
+            mine = (self.store.source, self.store.interval_ms, self.store.origin_ms, reader.epoch)
+            theirs = tuple(notes[key] for key in ("source", "interval_ms", "origin_ms", "epoch"))
+            if theirs != mine:
+                raise ValueError(f"it is of the store {theirs}, this one is {mine}")
+            g, oldest = int(notes["g"]), reader.complete_g + 1 - self.store.window
+            if not oldest <= g <= reader.complete_g + 1:
+                raise ValueError(f"it ends before bar {g}, the store holds {oldest} to {reader.complete_g}")
+            slots = [self.store.symbols.get(name, -1) for name in saved.symbols]
+            put_back(self.program, saved, slots)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._refused = f", since {path} could not be used: {error}"
+            return
+        for slot, next_g, origin_g in zip(slots, notes["next_g"], notes["origin_g"], strict=True):
+            if slot >= 0:
+                self.next_g[slot], self.origin_g[slot] = next_g, origin_g
+        self.g, self._corrections = g, int(notes["corrections"])
+        self.started_from = f"{path}, saved before bar {g}"
+
+    # ---- inside --------------------------------------------------------------------------------------
+
+    def _use(self, nodes: Mapping[str, Node]) -> None:
+        """Make plan and program, or leave all as it is."""
+        plan = Plan(nodes)
+        index = self.store.column_index
+        lacking = [name for name in plan.fields if name not in index]
+        if lacking:
+            raise FactorError(
+                f"store {self.store.name!r} has no columns {lacking}, which {_readers(nodes, lacking[0])}"
+                f" read; it has {', '.join(self.store.columns)}"
+            )
+        for name, warm_up in zip(plan.names, plan.warm_up, strict=True):
+            if warm_up >= self.store.window:
+                raise FactorError(
+                    f"{name} needs {warm_up + 1} bars before its first value, store {self.store.name!r} keeps"
+                    f" {self.store.window}"
+                )
+        self.plan = plan
+        self.program = Program(plan, self._capacity)
+        self._scratch = Program(plan, 1)
+        self._index = {name: i for i, name in enumerate(plan.names)}
+        self._is_cross = np.array(plan.is_cross)
+        self._has_cross = any(step.cross for step in plan.steps)
+        self._columns: I64 = np.array([index[name] for name in plan.fields], np.int64)
+        self._order: I64 = np.arange(len(plan.fields), dtype=np.int64)
+        self._stage: F64 = np.empty((len(plan.fields), self._capacity))
+        self._values: F64 = np.full((len(plan.names), self._capacity), np.nan)
+        self._bars: F64 = np.empty((self.store.cap, len(plan.fields)))
+        self._last: F64 = np.empty((self.depth + 1, len(plan.names), self._capacity))
+        self._checkpoints = [
+            _Checkpoint(np.full(self._capacity, -1, np.int64), np.empty((len(plan.own_rows), self._capacity)))
+            for _ in range(2)
+        ]
+
+    def _slot(self, symbol: str) -> int:
+        slot = self.store[symbol].slot
+        if self.next_g[slot] < 0:
+            self.poll()
+        return slot
+
+    def _start(self) -> None:
+        """Everything from the stored bars, all symbols at once."""
+        self._replay_all(None)
+        first = self.g - min(self.store.window, self.g)
+        self.started_from = f"the stored bars, from bar {first} on{self._refused}"
+        if self._follower is not None:
+            for slot in np.flatnonzero(self.next_g >= 0):
+                last = self._last[-self.depth :, :, slot]
+                self._follower.begun(int(slot), int(self.origin_g[slot]), last)
+            self._follower.finished(self.g - 1)
+
+    def _replay_all(self, end: int | None) -> None:
+        """Step bars up to `end` (exclusive; None: all that is complete) for all slots, from the oldest on."""
+        reader, program = self.store.reader, self.program
+        data, cap = reader.data, self.store.cap
+        n_columns = data.shape[1]
+        for _ in range(_TRIES):
+            self._look_for_slots()
+            corrections = reader.n_corrections
+            token = reader.panel_token(self.store.window)
+            stop = token.g_end if end is None else end
+            first = max(0, token.oldest)
+            n, n_slots = stop - first, token.n_slots
+            cell = first % cap
+            program.reset()
+            status = data[:n_slots, -1, cell : cell + n]
+            there = np.zeros((n, n_slots))
+            active = self._active[:n_slots]
+            there[:, active] = (status[active] == Status.BAR).T
+            source = data.ctypes.data + 8 * cell
+            done = 0
+            for part in (max(0, n - self.depth), n):
+                out = 0 if part < n else self._last[-(part - done) :].ctypes.data
+                replay(
+                    program.address,
+                    first + done,
+                    part - done,
+                    0,
+                    n_slots,
+                    source + 8 * done,
+                    self._columns.ctypes.data,
+                    2 * cap,
+                    n_columns * 2 * cap,
+                    1,
+                    there[done:].ctypes.data if self._has_cross else 0,
+                    out,
+                    self._capacity,
+                    self._last[0].size,
+                )
+                done = part
+            if reader.panel_valid(token):
+                break
+        else:
+            raise Lagging(f"store {self.store.name!r}: bars were corrected during each of {_TRIES} replays")
+        self.g, self._n_slots, self._corrections = stop, n_slots, corrections
+        self.next_g[:] = -1
+        self.next_g[: len(active)][active] = stop
+        oldest = np.array([reader.first_g(slot) for slot in range(n_slots)], np.int64)
+        self.origin_g[:] = -1
+        self.origin_g[:n_slots][active] = np.maximum(oldest, first)[active]
+        for slot in np.flatnonzero(~active):
+            program.reset(int(slot))
+            self._last[:, :, slot] = np.nan
+        self._values[:] = np.nan
+        self._values[:, :n_slots] = self._last[-1, :, :n_slots]
+        self.members[:] = 0.0
+        if n:
+            self.members[:n_slots] = there[-1]
+        for checkpoint in self._checkpoints:
+            checkpoint.next_g[:] = -1
+
+    def _look_for_slots(self) -> None:
+        """Which slots have bars to step: those of readable symbols."""
+        self._directory = self.store.reader.directory_version
+        self._active = np.zeros(self._capacity, bool)
+        self._active[self.store.slots] = True
+        self._n_slots = self.store.reader.n_slots
+
+    def _look_at_directory(self) -> None:
+        """Begin with listed symbols, end with delisted ones."""
+        self._look_for_slots()
+        for slot in np.flatnonzero(self._active & (self.next_g < 0)):
+            self._begin(int(slot))
+        for slot in np.flatnonzero(~self._active & (self.next_g >= 0)):
+            self.next_g[slot] = self.origin_g[slot] = -1
+            for checkpoint in self._checkpoints:
+                checkpoint.next_g[slot] = -1
+            self.program.reset(int(slot))
+            self._values[:, slot] = np.nan
+            if self._follower is not None:
+                self._follower.ended(int(slot))
+
+    def _begin(self, slot: int) -> None:
+        """A listed symbol: its own part over its stored bars up to the present one."""
+        self.program.reset(slot)
+        first = self._oldest(slot)
+        stop = max(first, self.g)
+        n = self._replay_slot(slot, first, stop)
+        self.next_g[slot], self.origin_g[slot] = stop, first
+        self._values[:, slot] = self._last[-1, :, slot] if n else np.nan
+        if self._follower is not None:
+            last = self._last[self.depth + 1 - min(n, self.depth) :, :, slot]
+            self._follower.begun(slot, first, last)
+
+    def _oldest(self, slot: int) -> int:
+        reader = self.store.reader
+        return max(reader.first_g(slot), reader.count(slot) - self.store.window, 0)
+
+    def _replay_slot(self, slot: int, first: int, stop: int) -> int:
+        """Step a slot's own part over bars [first, stop); how many of its newest outputs are in `_last`."""
+        reader = self.store.reader
+        n = stop - first
+        if n <= 0:
+            return 0
+        for _ in range(_TRIES):
+            token = reader.token(slot, min(reader.count(slot) - first, self.store.cap - 1))
+            if token.oldest > first:
+                raise Lagging(f"store {self.store.name!r}: bar {first} of slot {slot} is no longer held")
+            take_bars(reader.data, slot, first, n, self._columns, self._bars)
+            if reader.valid(token):
+                break
+        else:
+            raise Lagging(
+                f"store {self.store.name!r}: slot {slot} was corrected during each of {_TRIES} reads"
+            )
+        kept = min(n, self.depth + 1)
+        done = 0
+        for part in (n - kept, n):
+            replay(
+                self.program.address,
+                first + done,
+                part - done,
+                slot,
+                1,
+                self._bars[done:].ctypes.data,
+                self._order.ctypes.data,
+                1,
+                0,
+                self._bars.shape[1],
+                0,
+                0 if part < n else self._last[-kept:].ctypes.data,
+                self._capacity,
+                self._last[0].size,
+            )
+            done = part
+        return kept
+
+    def _advance(self) -> int:
+        reader = self.store.reader
+        for _ in range(_TRIES):
+            n = advance(
+                reader.data,
+                reader.words,
+                self.program.address,
+                self._columns,
+                self._order,
+                self.g,
+                self._n_slots,
+                self.next_g,
+                self._status,
+                self._stage,
+                self._done,
+            )
+            if n != MOVED:
+                return int(n)
+        raise Lagging(f"store {self.store.name!r}: bars were corrected during each of {_TRIES} reads")
+
+    def _finish(self) -> None:
+        """Bar g is complete: its cross part, its outputs."""
+        g = self.g
+        np.equal(self._status, float(Status.BAR), out=self.members)
+        self.members *= self.next_g == g + 1
+        if self._has_cross:
+            step_cross(self.program.address, g, self._width(), self.members.ctypes.data)
+        read_outputs(self.program.address, g, 0, self._n_slots, self._values.ctypes.data, self._capacity)
+        self.g = g + 1
+        if self._follower is not None:
+            self._follower.finished(g)
+        if self.g % CHECKPOINT_BARS == 0:
+            self._checkpoints.reverse()
+            self._checkpoints[0].next_g[:] = self.next_g
+            np.take(self.program.state, self.plan.own_rows, axis=0, out=self._checkpoints[0].own)
+
+    def _width(self) -> int:
+        """Slots that the cross part looks at: those in use, rounded up so that listings seldom change it."""
+        return min(self._capacity, -(-self._n_slots // 64) * 64)
+
+    def _take_corrections(self) -> None:
+        """Step symbols whose bars changed again, from before the change."""
+        try:
+            entries, following = self.store.reader.corrections(self._corrections)
+        except Lagging:
+            self._start()
+            return
+        self._corrections = following
+        from_g: dict[int, int] = {}
+        for _, slot, g, old, _ in entries:
+            if self.origin_g[slot] <= g < self.next_g[slot]:
+                from_g[slot] = min(g, from_g.get(slot, g))
+                if self._has_cross and old == Status.BAR and g < self.g:
+                    self._start()
+                    return
+        for slot, g in from_g.items():
+            self._redo(slot, g)
+
+    def _redo(self, slot: int, g: int) -> None:
+        program, own, next_g = self.program, self.plan.own_rows, int(self.next_g[slot])
+        for checkpoint in self._checkpoints:
+            if 0 <= checkpoint.next_g[slot] <= g:
+                first = int(checkpoint.next_g[slot])
+                program.state[own, slot] = checkpoint.own[:, slot]
+                break
+        else:
+            first = self._oldest(slot)
+            program.state[own, slot] = self.plan.initial[own]
+            self.origin_g[slot] = first
+        for checkpoint in self._checkpoints:
+            if checkpoint.next_g[slot] > g:  # it holds the bar as it was
+                checkpoint.next_g[slot] = -1
+        kept = self._replay_slot(slot, first, next_g)
+        last = self._last[self.depth + 1 - kept :, :, slot]
+        of_run_time = kept - 1 - (next_g - self.g)
+        if of_run_time >= 0:
+            self._values[~self._is_cross, slot] = last[of_run_time, ~self._is_cross]
+        if self._follower is not None:
+            self._follower.redone(slot, max(g, next_g - kept), last[-min(kept, next_g - g) :])
+
+    def _tell(self) -> RunTime:
+        g, seen = self.g - 1, self._told_g
+        self._told_g = g
+        return self.store._arrived(g, seen)
+
+
+def _nodes(factors: Mapping[str, Node] | Sequence[registry.Entry]) -> Mapping[str, Node]:
+    if isinstance(factors, Mapping):
+        return factors
+    try:
+        return registry.columns(factors)
+    except (LookupError, ValueError, TypeError) as error:
+        raise FactorError(str(error)) from error
+
+
+def _readers(nodes: Mapping[str, Node], field: str) -> str:
+    names = [name for name, node in nodes.items() if field in Plan({name: node}).fields]
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,340 @@
+"""bmac_stream/engine.py: whatever happens to the bars on their way, the factors are those of a batch."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bmac_stream
+from bmac_stream.bar import COLUMNS
+from bmac_stream.engine import CHECKPOINT_BARS, Engine, FactorError
+from kernels.batch import batch
+from kernels.cross_section import GATE
+from kernels.elementwise import select
+from kernels.node import Node, field
+from kernels.plan import MEMBER, Plan
+from kernels.rolling import ts_mean, ts_std
+from kernels.run import Program
+from shm import Spec, Status, StoreWriter
+
+CLOSE, VOLUME = field("close"), field("volume")
+FIRST = 5_000_000
+WINDOW = 150
+N = 9
+
+
+def nodes() -> dict[str, Node]:
+    gated = GATE(CLOSE, MEMBER)[0]
+    return {
+        "mean": ts_mean(CLOSE, 7),
+        "spread": ts_std(CLOSE, 20, 5) / ts_mean(VOLUME, 60),
+        "behind": ts_mean(gated, 5, 2) - CLOSE,
+        "bar": select(CLOSE > VOLUME, CLOSE, VOLUME),
+    }
+
+
+class Market:
+    """A store, and what was written to it: bars [n_bars, n_columns, n_slots] from FIRST on, and members."""
+
+    def __init__(self, directory: Path, history: int = 200, max_symbols: int = 16) -> None:
+        spec = Spec(
+            columns=COLUMNS,
+            window=WINDOW,
+            slack=40,
+            max_symbols=max_symbols,
+            interval_ms=60_000,
+            source="test",
+        )
+        self.random = np.random.default_rng(7)
+        self.directory = directory
+        self.writer = StoreWriter.open("bars", spec, directory=directory)
+        self.bars = np.full((3000, len(COLUMNS), max_symbols), np.nan)
+        self.members = np.zeros((3000, max_symbols))
+        self.g = FIRST + history
+        for i in range(N):
+            self.list(f"S{i}", FIRST, history)
+        self.writer.complete(self.g - 1)
+
+    def bar(self) -> Any:
+        return np.exp(self.random.normal(size=len(COLUMNS)))
+
+    def list(self, symbol: str, first_g: int, n: int) -> int:
+        slot = self.writer.add_symbol(symbol, first_g)
+        values = np.array([self.bar() for _ in range(n)]).reshape(n, len(COLUMNS))
+        status = np.ones(n, np.uint8)
+        for i in np.flatnonzero(self.random.random(n) < 0.05):
+            values[i], status[i] = np.nan, Status.ABSENT
+        at = first_g - FIRST
+        self.bars[at : at + n, :, slot] = values
+        self.members[at : at + n, slot] = status == 1
+        self.writer.load(slot, first_g, values, status)
+        self.writer.activate(slot)
+        return slot
+
+    def put(self, slot: int, status: Status = Status.BAR) -> None:
+        values = self.bar() if status == Status.BAR else np.full(len(COLUMNS), np.nan)
+        self.bars[self.g - FIRST, :, slot] = values
+        self.members[self.g - FIRST, slot] = status == Status.BAR
+        self.writer.append(slot, self.g, values, int(status))
+
+    def correct(self, slot: int, g: int) -> None:
+        """A late or revised bar; who was a member stays so."""
+        values = self.bar()
+        self.bars[g - FIRST, :, slot] = values
+        self.writer.correct(slot, g, values)
+
+    def complete(self) -> None:
+        self.writer.complete(self.g)
+        self.g += 1
+
+    def close(self, late: Mapping[int, Status] | None = None) -> None:
+        """One bar of every live symbol, in random order."""
+        for slot in self.random.permutation(list(self.writer.symbols.values())):
+            self.put(int(slot), (late or {}).get(int(slot), Status.BAR))
+        self.complete()
+
+    def attach(self) -> bmac_stream.Store:
+        return bmac_stream.attach("bars", directory=self.directory)
+
+    def expected(self, origin: Any, which: Mapping[str, Node] | None = None) -> Any:
+        """Every factor of the newest run_time by batch, each slot from its own first bar on."""
+        plan = Plan(which or nodes())
+        n = self.g - FIRST
+        bars, members = self.bars[:n].copy(), self.members[:n].copy()
+        for slot, first in enumerate(origin):
+            begin = n if first < 0 else first - FIRST
+            bars[:begin, :, slot] = np.nan
+        start = min(int(first) for first in origin if first >= 0) - FIRST
+        columns = {name: i for i, name in enumerate(COLUMNS)}
+        out = batch(
+            Program(plan, bars.shape[2]),
+            np.ascontiguousarray(bars[start:]),
+            g=FIRST + start,
+            columns=columns,
+            members=np.ascontiguousarray(members[start:]),
+        )
+        return out[-1]
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Iterator[Market]:
+    made = Market(tmp_path)
+    yield made
+    made.writer.close()
+
+
+def agree(engine: Engine, market: Market) -> None:
+    """Bit for bit the batch over the same bars, the same first bars, the same members."""
+    assert engine.run_time == engine.store.open_time_of(market.g)
+    expected = market.expected(engine.origin_g, dict(zip(engine.plan.names, engine.plan.nodes, strict=True)))
+    found = engine.values
+    slots = engine.store.slots
+    assert len(slots) and np.isfinite(found[:, slots]).any()
+    assert found[:, slots].tobytes() == np.ascontiguousarray(expected[:, slots]).tobytes()
+    assert np.array_equal(engine.members[slots], market.members[market.g - 1 - FIRST, slots])
+
+
+def test_warm_up_then_bar_by_bar(market: Market) -> None:
+    engine = Engine(market.attach(), nodes())
+    assert (engine.origin_g[:N] == FIRST + 50).all()
+    agree(engine, market)
+    for _ in range(70):
+        market.close()
+        assert engine.poll() == 1
+        agree(engine, market)
+
+
+def test_a_symbols_own_factors_come_with_its_own_bar(market: Market) -> None:
+    engine = Engine(market.attach(), nodes())
+    before = engine.symbol("S3")
+    assert before.tobytes() == engine.values[:, 3].copy().tobytes()
+    market.put(3)
+    assert engine.poll() == 0
+    after = engine.symbol("S3")
+    bar = market.bars[market.g - FIRST, :, 3]
+    assert after[3] == max(bar[3], bar[4]), "the newest bar's"
+    assert after[2] == before[2], "what is behind the cross-section waits for the run_time"
+    assert engine.symbol("S4").tobytes() == engine.values[:, 4].copy().tobytes()
+    for slot in (0, 1, 2, 4, 5, 6, 7, 8):
+        market.put(slot)
+    market.complete()
+    assert engine.poll() == 1
+    agree(engine, market)
+
+
+def test_absent_and_pending_bars_and_late_fills(market: Market) -> None:
+    engine = Engine(market.attach(), nodes())
+    for i in range(90):
+        late = {2: Status.PENDING} if i % 10 == 4 else {5: Status.ABSENT} if i % 7 == 1 else {}
+        market.close(late)
+        engine.poll()
+        agree(engine, market)
+        if i % 10 == 6:
+            market.correct(2, market.g - 3)  # the one that was pending
+            engine.poll()
+            agree(engine, market)
+    assert engine.origin_g[2] == FIRST + 50 or CHECKPOINT_BARS > 90
+
+
+def test_a_late_fill_from_before_every_checkpoint_moves_the_origin(market: Market) -> None:
+    engine = Engine(market.attach(), nodes())
+    market.close({1: Status.PENDING})
+    for _ in range(3 * CHECKPOINT_BARS):
+        market.close()
+        engine.poll()
+    market.correct(1, FIRST + 200)
+    engine.poll()
+    assert engine.origin_g[1] == market.g - WINDOW and engine.origin_g[0] == FIRST + 50
+    agree(engine, market)
+    market.close()
+    engine.poll()
+    agree(engine, market)
+
+
+def test_a_correction_while_the_symbol_is_a_bar_ahead(market: Market) -> None:
+    engine = Engine(market.attach(), nodes())
+    market.close({4: Status.PENDING})
+    engine.poll()
+    market.put(4)
+    engine.poll()
+    market.correct(4, market.g - 1)
+    engine.poll()
+    agree(engine, market)
+    for slot in (0, 1, 2, 3, 5, 6, 7, 8):
+        market.put(slot)
+    market.complete()
+    engine.poll()
+    agree(engine, market)
+
+
+def test_a_revised_member_changes_the_cross_sections_it_was_in(market: Market) -> None:
+    engine = Engine(market.attach(), nodes())
+    for _ in range(5):
+        market.close()
+    engine.poll()
+    market.correct(6, market.g - 2)
+    engine.poll()
+    assert (engine.origin_g[:N] == market.g - WINDOW).all()
+    agree(engine, market)
+
+
+def test_listing_and_delisting(market: Market) -> None:
+    engine = Engine(market.attach(), nodes())
+    market.close()
+    engine.poll()
+    young = market.list("NEW", market.g - 60, 60)
+    market.members[:, young] = 0.0  # it was in no cross-section yet
+    empty = market.list("BORN", market.g, 0)
+    for _ in range(8):
+        market.close()
+        engine.poll()
+        agree(engine, market)
+    assert engine.origin_g[young] == market.g - 68 and engine.origin_g[empty] == market.g - 8
+    market.writer.remove_symbol(2)
+    market.close()
+    engine.poll()
+    assert np.isnan(engine.values[:, 2]).all() and engine.next_g[2] == -1
+    agree(engine, market)
+
+
+def test_who_slept_too_long_begins_again(market: Market) -> None:
+    engine = Engine(market.attach(), nodes())
+    for _ in range(WINDOW + 90):
+        market.close()
+    engine.poll()
+    assert (engine.origin_g[:N] == market.g - WINDOW).all()
+    agree(engine, market)
+
+
+def test_peek_is_the_close_and_commits_nothing(market: Market) -> None:
+    engine = Engine(market.attach(), nodes())
+    assert engine.peek("S0") is None
+    forming = market.bar()
+    market.writer.write_forming(0, market.g, forming)
+    state = engine.program.state.tobytes()
+    got = engine.peek("S0")
+    assert engine.program.state.tobytes() == state
+    market.bars[market.g - FIRST, :, 0] = forming
+    market.writer.append(0, market.g, forming)
+    engine.poll()
+    want = engine.symbol("S0")
+    want[2] = np.nan  # behind the cross-section
+    assert got is not None and got.tobytes() == want.tobytes()
+    assert engine.peek("S0") is None, "that bar has closed"
+
+
+def test_save_and_restore(market: Market, tmp_path: Path) -> None:
+    engine = Engine(market.attach(), nodes())
+    for _ in range(10):
+        market.close()
+    engine.poll()
+    market.put(3)
+    engine.poll()
+    path = tmp_path / "state"
+    assert engine.save(path) == path.stat().st_size
+    for slot in (0, 1, 2, 4, 5, 6, 7, 8):
+        market.put(slot)
+    market.complete()
+    for _ in range(30):
+        market.close({1: Status.PENDING})
+    market.correct(1, market.g - 5)
+    engine.poll()
+    again = Engine(market.attach(), nodes(), state=path)
+    assert again.started_from.startswith(str(path)) and (again.origin_g == engine.origin_g).all()
+    assert again.values.tobytes() == engine.values.tobytes()
+    agree(again, market)
+    other = Engine(market.attach(), {"mean": ts_mean(CLOSE, 8)}, state=path)
+    assert "only there: ['spread', 'behind', 'bar']" in other.started_from
+    assert np.isfinite(other["mean"][0])
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "should have" in Engine(market.attach(), nodes(), state=path).started_from
+
+
+def test_factors_change_at_run_time(market: Market) -> None:
+    engine = Engine(market.attach(), nodes())
+    for _ in range(40):
+        market.close()
+        engine.poll()
+    market.put(5)
+    engine.poll()
+    before = engine.values[:2].copy()
+    kept = {name: node for name, node in nodes().items() if name != "bar"}
+    shared = engine.set_factors(kept | {"new": ts_mean(VOLUME, 30) / ts_mean(CLOSE, 7)})
+    assert shared >= 5 and engine.names == ("mean", "spread", "behind", "new")
+    assert engine.values[:2].tobytes() == before.tobytes()
+    assert np.isfinite(engine["new"][:N]).any()
+    for slot in (0, 1, 2, 3, 4, 6, 7, 8):
+        market.put(slot)
+    market.complete()
+    for _ in range(100):  # by now nothing depends on the first bar
+        market.close()
+    engine.poll()
+    agree(engine, market)
+
+
+def test_what_cannot_be_computed_is_named(market: Market) -> None:
+    store = market.attach()
+    with pytest.raises(FactorError, match=r"mean needs 200 bars .* keeps 150"):
+        Engine(store, {"mean": ts_mean(CLOSE, 200)})
+    with pytest.raises(FactorError, match=r"no columns \['funding'\], which a, b read"):
+        Engine(store, {"a": field("funding") * 2, "b": field("funding") * 3, "c": CLOSE * 2})
+    with pytest.raises(FactorError, match="did you mean"):
+        Engine(store, [["PctChange", 5]])
+    engine = Engine(store, {"mean": ts_mean(CLOSE, 5)})
+    with pytest.raises(KeyError, match="did you mean 'mean'"):
+        engine["maen"]
+
+
+def test_an_empty_market_and_a_symbol_of_three_bars(tmp_path: Path) -> None:
+    spec = Spec(columns=COLUMNS, window=WINDOW, slack=40, max_symbols=8, interval_ms=60_000, source="test")
+    with StoreWriter.open("bars", spec, directory=tmp_path) as writer:
+        engine = Engine(bmac_stream.attach("bars", directory=tmp_path), nodes())
+        assert engine.poll() == 0 and engine.run_time == 0 and engine.values.shape == (4, 0)
+        slot = writer.add_symbol("A", 100)
+        writer.load(slot, 100, np.ones((3, len(COLUMNS))), np.ones(3, np.uint8))
+        writer.activate(slot)
+        writer.complete(102)
+        assert engine.poll() == 1
+        assert np.isnan(engine["mean"][0]) and engine["bar"][0] == 1.0 and engine["behind"][0] == 0.0
