@@ -463,6 +463,12 @@ class Engine:
             self.members[:n_slots] = there[-1]
         for checkpoint in self._checkpoints:
             checkpoint.next_g[:] = -1
+        self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        self._checkpoints.reverse()
+        self._checkpoints[0].next_g[:] = self.next_g
+        np.take(self.program.state, self.plan.own_rows, axis=0, out=self._checkpoints[0].own)
 
     def _look_for_slots(self) -> None:
         """Which slots have bars to step: those of readable symbols."""
@@ -572,9 +578,7 @@ class Engine:
         if self._follower is not None:
             self._follower.finished(g)
         if self.g % CHECKPOINT_BARS == 0:
-            self._checkpoints.reverse()
-            self._checkpoints[0].next_g[:] = self.next_g
-            np.take(self.program.state, self.plan.own_rows, axis=0, out=self._checkpoints[0].own)
+            self._checkpoint()
 
     def _width(self) -> int:
         """Slots that the cross part looks at: those in use, rounded up so that listings seldom change it."""
