@@ -24,6 +24,8 @@ log = logging.getLogger("bmac_stream.collector")
 NAMES_SHOWN: Final = 10
 MUTE_BARS: Final = (2, 6, 18, 54)
 """After so many bars of which REST knows trades and no frame was seen, a symbol is subscribed anew."""
+FRAME_LATE_MS: Final = 5_000
+"""Frames may be so late: at intervals of a second the exchange's own timer is longer than a bar."""
 LOOKED_AT: Final = 50
 """Mute symbols looked at per bar: when more are mute, a connection is, and its watchdog sees to that."""
 MEND_EVERY_MS: Final = 1_000.0
@@ -168,10 +170,11 @@ class Closer:
     def _listen_for_mute(self, g: int) -> None:
         """Symbols of which no frame came during a bar in which they traded."""
         writer = self._writer
+        heard_g = g - FRAME_LATE_MS // (writer.close_ms(g) - writer.close_ms(g - 1))
         quiet = [
             series
             for series in writer.series.values()
-            if series.state is State.ACTIVE and series.seen_g < g and g not in series.pending
+            if series.state is State.ACTIVE and series.seen_g < heard_g and g not in series.pending
         ]
         mute = {series.symbol for series in quiet}
         for symbol in [symbol for symbol in self._mute if symbol not in mute]:

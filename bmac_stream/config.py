@@ -235,8 +235,8 @@ def load_config(path: str | Path, strict: bool = False) -> tuple[Config, list[st
     path = Path(path)
     if path.is_dir():
         path = path / "config.json"
-    raw = _read_json(path)
     reading = _Reading(path.name, strict)
+    raw = _read_json(path, reading)
     config = reading.struct(Config, raw, "")
     config = msgspec.structs.replace(config, base_dir=str(path.resolve().parent))
     _check(config, reading)
@@ -296,8 +296,8 @@ def secrets_of(config: Config) -> list[str]:
     return sorted(set(found), key=len, reverse=True)
 
 
-def _read_json(path: Path) -> object:
-    """The file's JSON; ConfigError if there is no usable one."""
+def _read_json(path: Path, reading: "_Reading") -> object:
+    """The file's JSON; ConfigError if there is no usable one. A key that is given twice is a problem."""
     name = path.name
 
     def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
@@ -305,7 +305,8 @@ def _read_json(path: Path) -> object:
         if len(seen) < len(items):
             keys = [key for key, _ in items]
             twice = sorted({key for key in keys if keys.count(key) > 1})
-            raise ConfigError([f"{name}: key {_short(key)} is given more than once" for key in twice])
+            for key in twice:
+                reading.problem(f"key {_short(key)}", "is given more than once")
         return seen
 
     def constant(word: str) -> object:

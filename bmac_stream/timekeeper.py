@@ -23,6 +23,10 @@ JUMP_MS: Final = 1_000.0
 """A sync that moves the clock by more than this is a jump, and told."""
 LEAST_PAUSE_S: Final = 5.0
 """Between two syncs, wall seconds, however fast the exchange's time runs and however great the doubts."""
+WORSE: Final = 3.0
+"""A sync that knows so many times less than the one before does not replace it, unless they contradict."""
+DRIFT_MS: Final = 20.0
+"""What this machine's clock may lose in the time between two syncs."""
 FRAME_EARLY_MS: Final = 500.0
 FRAME_LATE_MS: Final = 5_000.0
 """A frame that is earlier or later by a clock which was never synced proves that clock wrong."""
@@ -89,6 +93,15 @@ class Timekeeper:
         first, uncertainty_ms = not clock.synced, clock.uncertainty_ms
         moved = await self._rest.sync_clock(3)
         now = time.monotonic()  # nothing else has run since the clock was set
+        if (
+            not first
+            and abs(moved) <= clock.uncertainty_ms
+            and clock.uncertainty_ms > WORSE * uncertainty_ms + 50
+        ):
+            # slow answers that say nothing new: the clock is better than they are
+            clock.sync(clock.now_ms() - moved, now, now)
+            clock.uncertainty_ms = uncertainty_ms + DRIFT_MS
+            return 0.0
         if first or abs(moved) <= self._jump_ms + clock.uncertainty_ms:
             return moved
         self.jumps += 1

@@ -285,6 +285,6 @@ class Governor:
             if state["name"] != self.name or not 0 < left_s <= _MAX_BLOCK_S:
                 return
             self._banned = bool(state["banned"])
-        except (OSError, ValueError, TypeError, KeyError, OverflowError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return  # absent or damaged: as if never written
         self._blocked_until = self._monotonic() + left_s

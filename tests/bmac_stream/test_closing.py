@@ -167,3 +167,19 @@ async def test_a_mute_symbol_is_subscribed_anew(rig: Rig) -> None:
         rig.writer.answer("B", answer("B", g, 1), rig.clock.now_ms())
         assert rig.store.complete_g == g
     assert again == ["B", "B"], "after two bars, and again after six; not at every bar"
+
+
+async def test_a_symbol_whose_frames_come_late_is_not_mute(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 1s the exchange's closing frames come after REST has the bar."""
+    monkeypatch.setattr("bmac_stream.closing.FRAME_LATE_MS", 2 * MINUTE)
+    rig.load("A", "B", "C")
+    again: list[str] = []
+    Closer(rig.writer, rig.fetcher, rig.clock, rig.grace, resubscribe=again.extend)
+    for g in range(START, START + 9):
+        rig.at(g + 1)
+        rig.writer.frame(kline("A", g))
+        for name in "BC":
+            rig.writer.answer(name, answer(name, g, 1), rig.clock.now_ms())
+        assert rig.store.complete_g == g
+        rig.writer.frame(kline("B", g, event_ms=int(rig.clock.now_ms())))
+    assert again == ["C", "C"]

@@ -194,8 +194,6 @@ def test_num_candles_beyond_its_bounds(tmp_path: Path, n: object) -> None:
         (b"[]", "one JSON object"),
         (b"null", "one JSON object"),
         (b'{"interval": NaN}', "NaN"),
-        (b'{"interval": "1m", "interval": "5m"}', "more than once"),
-        (b'{"store": {"name": "a", "name": "b"}}', "more than once"),
         (b"\xff\xfe{\x00", "not UTF-8"),
         (b"[" * 200_000, "too deep"),
         (b'{"num_candles": ' + b"9" * 10_000 + b"}", "not a usable"),
@@ -206,6 +204,16 @@ def test_files_that_are_no_config(tmp_path: Path, raw: bytes, told: str) -> None
     (found,) = problems(tmp_path, raw)
     assert told in found
     assert len(found) < 300
+
+
+def test_a_key_given_twice_is_told_with_all_the_rest(tmp_path: Path) -> None:
+    raw = (
+        b'{"interval": "7x", "trade_type": "usdt_prep", "interval": "7y", "store": {"slack": 1, "slack": 2}}'
+    )
+    found = problems(tmp_path, raw)
+    assert {line.split(": ")[1] for line in found} == {
+        "key 'interval'", "key 'slack'", "interval", "trade_type", "store.slack"
+    }  # fmt: skip
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:

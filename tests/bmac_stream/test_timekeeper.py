@@ -142,3 +142,24 @@ async def test_a_clock_that_was_never_set_is_asked_for_soon(monkeypatch: pytest.
             await asyncio.sleep(0.01)
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
+
+
+async def test_slow_answers_do_not_spoil_a_clock_that_is_right() -> None:
+    clock, exchange, keeper = made()
+    await keeper.sync()
+    assert clock.uncertainty_ms < 50
+
+    async def slow(samples: int = 3) -> float:
+        now = time.monotonic()  # of 4 s nearly all on the way back
+        return clock.sync(exchange.now_ms() - 3_900.0, now - 4.0, now)
+
+    exchange.sync_clock = slow  # type: ignore[method-assign]
+    assert await keeper.sync() == 0.0
+    assert abs(clock.now_ms() - exchange.now_ms()) < 50
+    assert clock.uncertainty_ms < 100
+    for _ in range(40):  # but not for ever
+        await keeper.sync()
+    assert clock.uncertainty_ms > 500
+    exchange.offset_ms = 5_000.0
+    await keeper.sync()
+    assert abs(clock.now_ms() - exchange.now_ms()) <= 2_000, "what contradicts is followed"

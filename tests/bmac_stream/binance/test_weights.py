@@ -311,7 +311,7 @@ def test_a_ban_survives_a_restart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"null", b'{"name":"x"}', b'{"name":"x","until_s":"soon","banned":true}', b"\xff",
-     b'{"name":"x","until_s":1e999,"banned":true}', b'{"name":"x","until_s":5,"banned":true}'],
+     b"[" * 99_999, b'{"name":"x","until_s":1e999,"banned":true}', b'{"name":"x","until_s":5,"banned":true}'],
 )  # fmt: skip
 def test_a_damaged_or_old_state_file_is_as_none(tmp_path: Path, content: bytes) -> None:
     state = tmp_path / "ban.json"
