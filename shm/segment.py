@@ -7,6 +7,7 @@ A map lives as long as a NumPy array looks into it; nothing here ever unmaps und
 """
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import grp
@@ -26,7 +27,14 @@ import numpy as np
 import numpy.typing as npt
 
 from shm.atomics import ARCHITECTURES
-from shm.errors import NoSpace, SegmentVersion, ShmError, StoreBroken, StoreNotFound, WriterLocked
+from shm.errors import (
+    NoSpace,
+    SegmentVersion,
+    ShmError,
+    StoreBroken,
+    StoreNotFound,
+    WriterLocked,
+)
 from shm.layout import (
     HEAD,
     HEADER_BYTES,
@@ -66,7 +74,9 @@ _FLOCK: Final = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK if sys.platform == "linux" else 0
 _MODES: Final = (0o600, 0o640)
 _HUGE: Final = 1 << 21
-_MADV_COLLAPSE: Final = 25  # Linux 6.1; not in the mmap module
+_MADV_COLLAPSE: Final = 25  # these three are not in the mmap module
+_MAP_FIXED: Final = 0x10
+_MAP_NORESERVE: Final = 0x4000
 
 
 def check_platform() -> None:
@@ -252,46 +262,57 @@ class Segment:
         self.data = np.empty((0, 0, 0))
 
 
-def _aligned(fd: int, size: int, access: int) -> mmap.mmap:
-    """A map of the whole file; one that is large begins at a multiple of 2 MiB, if that can be had.
+def _map_file(fd: int, size: int, writable: bool) -> tuple[Any, int]:
+    """(buffer, where in it the file begins): the file, mapped at a multiple of 2 MiB if it is that large.
 
-    The kernel puts a map right below the one before it, so a pad of what is too much moves it to where it
-    should be. Only there can a huge page of the file be one page of this process, too.
+    Only there can a huge page of the file be one page of this process, too. The mmap module cannot be told
+    an address, so it sets room aside, and the file is laid into it; both end when the buffer does.
     """
-    buffer = mmap.mmap(fd, size, access=access)
-    pads = []
-    for _ in range(3):
-        excess = np.frombuffer(buffer, np.uint8).ctypes.data % _HUGE
-        if size < _HUGE or not excess:
-            break
-        buffer.close()
-        pads.append(mmap.mmap(-1, excess))
-        buffer = mmap.mmap(fd, size, access=access)
-    for pad in pads:
-        pad.close()
-    return buffer
+    if size < _HUGE:
+        return mmap.mmap(fd, size, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ), 0
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+    room = mmap.mmap(-1, size + _HUGE, flags=flags, prot=protection)
+    start = np.frombuffer(room, np.uint8).ctypes.data
+    at = -start % _HUGE
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        *[ctypes.c_int] * 3,
+        ctypes.c_long,
+    )
+    if libc.mmap(start + at, size, protection, mmap.MAP_SHARED | _MAP_FIXED, fd, 0) != start + at:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return room, at
 
 
-def _collapse(buffer: mmap.mmap) -> None:
+def _collapse(buffer: Any, at: int, size: int) -> None:
     """Put a new file into huge pages, where the kernel can (6.1 on, whatever its settings for tmpfs).
 
     An append touches two pages for every column of its symbol, a market's newest bars many times what the
     processor's page cache holds. It changes no byte; where it cannot be had, things are as they were.
     """
     with contextlib.suppress(OSError):
-        buffer.madvise(_MADV_COLLAPSE)
+        buffer.madvise(_MADV_COLLAPSE, at, size)
 
 
 def _map(
-    path: Path, fd: int, layout: Layout, epoch: int, created_ms: int, writable: bool, new: bool = False
+    path: Path,
+    fd: int,
+    layout: Layout,
+    epoch: int,
+    created_ms: int,
+    writable: bool,
+    new: bool = False,
 ) -> Segment:
-    access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-    buffer: Any = _aligned(fd, layout.file_size, access)
-    if new:
-        _collapse(buffer)
-    words = np.frombuffer(buffer, np.int64, count=layout.data_offset // 8)
+    buffer, at = _map_file(fd, layout.file_size, writable)
+    if new and layout.file_size >= _HUGE:
+        _collapse(buffer, at, layout.file_size)
+    words = np.frombuffer(buffer, np.int64, count=layout.data_offset // 8, offset=at)
     shape = (layout.spec.max_symbols, layout.n_columns, 2 * layout.cap)
-    data = np.frombuffer(buffer, np.float64, count=int(np.prod(shape)), offset=layout.data_offset)
+    data = np.frombuffer(buffer, np.float64, count=int(np.prod(shape)), offset=at + layout.data_offset)
     return Segment(path, fd, layout, epoch, created_ms, words, data.reshape(shape))
 
 

@@ -223,3 +223,33 @@ def test_other_platforms_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ShmError, match="found darwin"):
         seg.check_platform()
+
+
+def test_a_large_file_lies_where_huge_pages_can(tmp_path: Path) -> None:
+    """It is mapped at a multiple of 2 MiB, whole, in place; a view keeps it, and without one it is gone."""
+    layout = Layout.of(small_spec(window=3000, max_symbols=16))
+    assert layout.file_size > 1 << 21
+    path = tmp_path / "bmac.large"
+    made = create(path, layout, 0o600, None)
+    found = open_existing(path)
+    for segment in (made, found):
+        assert segment.words.ctypes.data % (1 << 21) == 0
+        assert segment.data.ctypes.data == segment.words.ctypes.data + layout.data_offset
+    made.data[-1, -1, -1] = 7.0
+    assert found.data[-1, -1, -1] == 7.0
+    assert not found.data.flags.writeable
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        found.data.flags.writeable = True
+    assert path.read_bytes()[: layout.data_offset] == made.words.tobytes()
+
+    view = found.data[-1, -1]
+    made.close()
+    found.close()
+
+    def maps() -> int:
+        return sum(str(path) in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+    assert view[-1] == 7.0
+    assert maps() == 1
+    del view
+    assert maps() == 0
