@@ -12,6 +12,8 @@ import numpy as np
 from kernels.abi import kernel, now, own, rows
 from kernels.elementwise import absolute, less_equal, select, sqrt
 from kernels.node import FOREVER, Node, Number, Operator
+from kernels.rolling import ts_sum
+from kernels.shift import delta
 
 __all__ = [
     "ADAPTIVE",
@@ -212,9 +214,6 @@ def kama(x: Number, n: int = 10, fast: int = 2, slow: int = 30) -> Node:
     over the sum of the n one-bar changes' sizes (1 where nothing changed). First value after n bars; a
     missing value holds it for the n + 1 bars that would need it. As TA-Lib's KAMA, which has fast 2, slow 30.
     """
-    from kernels.rolling import ts_sum  # these two are made at the same time as this file
-    from kernels.shift import delta
-
     if n < 1 or fast < 1 or slow < 1:
         raise ValueError(f"lengths of at least 1 are expected, found {n}, {fast}, {slow}")
     change = delta(x, n)
