@@ -1,4 +1,4 @@
-"""Moments of a moving window: sums, means, variances, updated by what enters and what leaves.
+"""Sums, products and moments of a moving window, updated by what enters and what leaves.
 
 A sliding update is exact but for rounding, and rounding adds up; so each window is recomputed as a whole,
 from its bars, (a) at every `window` bars, at a phase of the expression's own, so that no step pays for all;
@@ -21,9 +21,14 @@ from kernels.node import Node, Number, Operator, as_node
 __all__ = [
     "COUNT",
     "MOMENTS",
+    "PRODUCT",
+    "SHAPE",
     "SUM",
     "ts_count",
+    "ts_kurt",
     "ts_mean",
+    "ts_product",
+    "ts_skew",
     "ts_std",
     "ts_sum",
     "ts_sum_if",
@@ -189,6 +194,159 @@ def ts_std(x: Number, window: int, min_periods: int | None = None) -> Node:
     return sqrt(ts_var(x, window, min_periods))
 
 
+# ---- skewness and kurtosis -------------------------------------------------------------------------------
+
+_POWER_1, _POWER_2, _POWER_3, _POWER_4, _POWER_PEAK = range(2, 7)  # own rows, after count and pivot
+_SHAPE_CANCELLED: Final = 1e-4
+"""Fourth moments lose digits faster: the sums of one refresh to the next are up to `window` times off."""
+
+
+@part
+def _fourth(c: float, s1: float, s2: float, s3: float, s4: float) -> float:
+    """The sum of fourth powers of deviations from the mean, from sums of powers of d = x - pivot."""
+    m = s1 / c if c > 0.0 else 0.0
+    return s4 - m * (4.0 * s3 - m * (6.0 * s2 - 3.0 * m * s1))
+
+
+@rows
+def _shape_slide(
+    x: Any, old: Any, count: Any, pivot: Any, p1: Any, p2: Any, p3: Any, p4: Any, peak: Any, n: int
+) -> int:
+    """Let x in and old out; how many symbols need a recomputation."""
+    cancelled = 0
+    for i in range(n):
+        enters = x[i] - x[i] == 0.0
+        leaves = old[i] - old[i] == 0.0
+        zero = x[i] if enters and count[i] == 0.0 else pivot[i]
+        c = count[i] + ((1.0 if enters else 0.0) - (1.0 if leaves else 0.0))
+        a = x[i] - zero if enters else 0.0
+        b = old[i] - zero if leaves else 0.0
+        a2, b2 = a * a, b * b
+        left = c > 0.0
+        s1 = p1[i] + (a - b) if left else 0.0
+        s2 = p2[i] + (a2 - b2) if left else 0.0
+        s3 = p3[i] + (a2 * a - b2 * b) if left else 0.0
+        s4 = p4[i] + (a2 * a2 - b2 * b2) if left else 0.0
+        top = max(peak[i], s4)
+        cancelled += 1 if _fourth(c, s1, s2, s3, s4) < _SHAPE_CANCELLED * top else 0
+        count[i] = c
+        pivot[i] = zero
+        p1[i] = s1
+        p2[i] = s2
+        p3[i] = s3
+        p4[i] = s4
+        peak[i] = top
+    return cancelled
+
+
+@rows
+def _shape_add(x: Any, pivot: Any, p1: Any, p2: Any, p3: Any, p4: Any, n: int) -> None:
+    for i in range(n):
+        d = x[i] - pivot[i] if x[i] - x[i] == 0.0 else 0.0
+        p1[i] += d
+        p2[i] += d * d
+        p3[i] += d * d * d
+        p4[i] += (d * d) * (d * d)
+
+
+@rows
+def _copy(x: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] = x[i]
+
+
+@rows
+def _shape_publish(
+    count: Any, p1: Any, p2: Any, p3: Any, p4: Any, skew: Any, kurt: Any, n: int, least: float
+) -> None:
+    for i in range(n):
+        c = count[i]
+        m = p1[i] / c
+        m2 = (p2[i] - m * p1[i]) / c
+        m3 = (p3[i] - m * (3.0 * p2[i] - 2.0 * m * p1[i])) / c
+        m4 = _fourth(c, p1[i], p2[i], p3[i], p4[i]) / c
+        s = np.sqrt(c * (c - 1.0)) / (c - 2.0) * (m3 / (m2 * np.sqrt(m2)))
+        k = ((c * c - 1.0) * (m4 / (m2 * m2)) - 3.0 * (c - 1.0) * (c - 1.0)) / ((c - 2.0) * (c - 3.0))
+        skew[i] = s if c >= max(least, 3.0) and m2 > 0.0 else np.nan
+        kurt[i] = k if c >= max(least, 4.0) and m2 > 0.0 else np.nan
+
+
+@part
+def _shape_anew(state: Any, stride: int, p: Any, g: int, n: int) -> None:
+    """The window as a whole, oldest bar first: the mean becomes the pivot."""
+    window = p[8]
+    count, pivot = own(state, stride, p, 3, _COUNT), own(state, stride, p, 3, _PIVOT)
+    p1, p2 = own(state, stride, p, 3, _POWER_1), own(state, stride, p, 3, _POWER_2)
+    p3, p4 = own(state, stride, p, 3, _POWER_3), own(state, stride, p, 3, _POWER_4)
+    for k in range(7):
+        _zero(own(state, stride, p, 3, k), n)
+    for lag in range(window - 1, -1, -1):
+        _sum(back(state, stride, p, 2, g, lag), count, pivot, p1, n)
+    _centre(count, pivot, p1, n)
+    for lag in range(window - 1, -1, -1):
+        _shape_add(back(state, stride, p, 2, g, lag), pivot, p1, p2, p3, p4, n)
+    _copy(p4, own(state, stride, p, 3, _POWER_PEAK), n)
+
+
+@kernel
+def shape(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """ts_shape: skewness and excess kurtosis of the last `window` bars, each symbol alone.
+
+    in      x
+    state   7 rows: number of values, a value nearby, sums of powers 1 to 4 of the distance from it, the peak
+            of the fourth
+    out     skew, kurt, corrected for bias: NaN below `min_periods` values (skew: below 3 as well, kurt: 4),
+            and where nothing varies; NaN and inf are missing
+    refresh exact every `window` bars, and for a symbol at once when its fourth moment falls below 1e-4 of
+            the peak: a bad print has gone, or the mean is more than ten deviations away from the pivot
+    source  pandas Series.rolling(window, min_periods).skew(), .kurt(), which differ where nothing varies
+    """
+    window, least = p[8], float(p[9])
+    count, pivot = own(state, stride, p, 3, _COUNT), own(state, stride, p, 3, _PIVOT)
+    p1, p2 = own(state, stride, p, 3, _POWER_1), own(state, stride, p, 3, _POWER_2)
+    p3, p4 = own(state, stride, p, 3, _POWER_3), own(state, stride, p, 3, _POWER_4)
+    if (g + p[7]) % window == 0:
+        _shape_anew(state, stride, p, g, n)
+    else:
+        x, old = now(state, stride, p, 2, g), back(state, stride, p, 2, g, window)
+        peak = own(state, stride, p, 3, _POWER_PEAK)
+        if _shape_slide(x, old, count, pivot, p1, p2, p3, p4, peak, n):
+            for i in range(n):
+                if _fourth(count[i], p1[i], p2[i], p3[i], p4[i]) < _SHAPE_CANCELLED * peak[i]:
+                    _shape_anew(at(state, i), stride, p, g, 1)
+    skew, kurt = now(state, stride, p, 0, g), now(state, stride, p, 1, g)
+    _shape_publish(count, p1, p2, p3, p4, skew, kurt, n, least)
+
+
+SHAPE: Final = Operator(
+    "ts_shape",
+    shape,
+    inputs=("x",),
+    outputs=("skew", "kurt"),
+    parameters=("window", "min_periods"),
+    rows=lambda window, min_periods: (0.0,) * 7,
+    history=lambda window, min_periods: window,
+    warm_up=lambda window, min_periods: min_periods - 1,
+    memory=lambda window, min_periods: 2 * window,
+)
+
+
+def ts_skew(x: Number, window: int, min_periods: int | None = None) -> Node:
+    """Skewness of the last `window` bars of x, corrected for bias; no unit; NaN where nothing varies.
+
+    At least 3 values are needed.
+    """
+    return SHAPE(x, parameters=_window(window, min_periods, 3))[0]
+
+
+def ts_kurt(x: Number, window: int, min_periods: int | None = None) -> Node:
+    """Excess kurtosis (0 for a normal distribution) of the last `window` bars of x, corrected for bias.
+
+    No unit; NaN where nothing varies. At least 4 values are needed.
+    """
+    return SHAPE(x, parameters=_window(window, min_periods, 4))[1]
+
+
 # ---- sums ------------------------------------------------------------------------------------------------
 
 _SUM_COUNT, _SUM, _SUM_LOW = range(3)  # own rows
@@ -327,6 +485,52 @@ def ts_count(condition: Number, window: int, min_periods: int | None = None) -> 
     return COUNT(condition, parameters=_window(window, min_periods))[0]
 
 
+# ---- products --------------------------------------------------------------------------------------------
+
+
+@rows
+def _one(x: Any, n: int) -> None:
+    for i in range(n):
+        x[i] = 1.0
+
+
+@rows
+def _multiply(x: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        out[i] *= x[i] if x[i] - x[i] == 0.0 else np.nan
+
+
+@kernel
+def product_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """ts_product: product of the last `window` bars, each symbol alone.
+
+    in      x
+    state   none: the window is multiplied anew at every bar, since dividing by what leaves is inexact, and
+            impossible for 0. The cost grows with the window
+    out     NaN where one of the bars is missing (NaN or inf)
+    source  numpy.prod
+    """
+    window, out = p[6], now(state, stride, p, 0, g)
+    _one(out, n)
+    for lag in range(window - 1, -1, -1):
+        _multiply(back(state, stride, p, 1, g, lag), out, n)
+
+
+PRODUCT: Final = Operator(
+    "ts_product",
+    product_kernel,
+    inputs=("x",),
+    parameters=("window",),
+    history=lambda window: window - 1,
+    warm_up=lambda window: window - 1,
+)
+
+
+def ts_product(x: Number, window: int) -> Node:
+    """Product of the last `window` bars of x; NaN where one is missing. Cost grows with the window."""
+    return PRODUCT(x, parameters=_window(window, None)[:1])[0]
+
+
 # ---- scores ----------------------------------------------------------------------------------------------
 
 
@@ -335,10 +539,12 @@ def ts_zscore(x: Number, window: int, min_periods: int | None = None) -> Node:
     return (as_node(x) - ts_mean(x, window, min_periods)) / ts_std(x, window, min_periods)
 
 
-def _window(window: int, min_periods: int | None) -> tuple[int, int]:
+def _window(window: int, min_periods: int | None, needed: int = 1) -> tuple[int, int]:
     least = window if min_periods is None else min_periods
-    if window < 1 or not 1 <= least <= window:
+    whole = isinstance(window, int) and isinstance(least, int) and not isinstance(window, bool)
+    if not whole or window < needed or not 1 <= least <= window:
         raise ValueError(
-            f"1 <= min_periods <= window is expected, found window {window}, min_periods {least}"
+            f"whole numbers 1 <= min_periods <= window and a window of {needed} or more are expected, "
+            f"found window {window!r}, min_periods {least!r}"
         )
-    return window, least
+    return window, max(least, needed)

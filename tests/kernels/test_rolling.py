@@ -8,7 +8,18 @@ import pandas as pd
 import pytest
 
 from kernels.node import field
-from kernels.rolling import ts_count, ts_mean, ts_std, ts_sum, ts_sum_if, ts_var, ts_zscore
+from kernels.rolling import (
+    ts_count,
+    ts_kurt,
+    ts_mean,
+    ts_product,
+    ts_skew,
+    ts_std,
+    ts_sum,
+    ts_sum_if,
+    ts_var,
+    ts_zscore,
+)
 from tests.kernels.harness import Array, check, check_drift, run
 
 
@@ -90,6 +101,55 @@ def test_zscore() -> None:
 
     # At 1e9 the mean itself is rounded to 1e-7, which is then what the score is off by.
     check(ts_zscore(field("x"), 20), reference, rtol=1e-9, atol=1e-6)
+
+
+def skew_of(values: Any) -> Any:
+    d = values - values.mean()
+    n, m2, m3 = len(d), np.mean(d**2), np.mean(d**3)
+    return np.sqrt(np.longdouble(n * (n - 1))) / (n - 2) * m3 / m2**1.5 if (d != 0).any() else np.nan
+
+
+def kurt_of(values: Any) -> Any:
+    d = values - values.mean()
+    n, m2, m4 = len(d), np.mean(d**2), np.mean(d**4)
+    if not (d != 0).any():
+        return np.nan
+    return ((n * n - 1) * m4 / m2**2 - 3 * (n - 1) ** 2) / ((n - 2) * (n - 3))
+
+
+@pytest.mark.parametrize(("window", "least"), [(4, 4), (20, 20), (60, 7)])
+def test_skewness_and_kurtosis(window: int, least: int) -> None:
+    """Absolute tolerance: a skewness near 0 is a difference of large sums."""
+    check(ts_skew(field("x"), window, least), lambda x: over_windows(x, window, least, skew_of), atol=1e-8)
+    check(ts_kurt(field("x"), window, least), lambda x: over_windows(x, window, least, kurt_of), atol=1e-8)
+
+
+def test_skewness_and_kurtosis_are_those_of_pandas() -> None:
+    x = np.random.default_rng(2).gamma(2.0, size=(300, 1))
+    found = run({"skew": ts_skew(field("x"), 30), "kurt": ts_kurt(field("x"), 30)}, {"x": x})[:, :, 0]
+    windows = pd.Series(x[:, 0]).rolling(30)
+    np.testing.assert_allclose(found[:, 0], windows.skew(), rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(found[:, 1], windows.kurt(), rtol=1e-9, atol=1e-11)
+
+
+def test_a_window_too_short_for_a_kurtosis_is_told() -> None:
+    with pytest.raises(ValueError, match="window of 4 or more"):
+        ts_kurt(field("x"), 3)
+    with pytest.raises(ValueError, match="whole numbers"):
+        ts_sum(field("x"), 20.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("window", [1, 2, 21])
+def test_product(window: int) -> None:
+    def reference(x: Array) -> Array:
+        return over_windows(x, window, window, np.prod)
+
+    check(ts_product(field("x"), window), reference, rtol=1e-14)
+
+
+def test_drift_of_shape() -> None:
+    check_drift(ts_kurt(field("x"), 60), lambda x: kurt_of(x[-60:]))
+    check_drift(ts_skew(field("x"), 20), lambda x: skew_of(x[-20:]))
 
 
 def test_drift() -> None:
