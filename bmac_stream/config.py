@@ -161,6 +161,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     store: Store = Store()
     # parquet snapshots
     snapshot: Snapshot = Snapshot()
+    # what `python -m bmac_stream.engine` computes: "name" or ["name", parameter, ...], as in docs/factors.md
+    factors: list[str | list[str | int | float]] = []
+    # bars of every factor that are kept in shared memory, 1 to 10000
+    factor_depth: int = 4
+    # seconds of wall time between two savings of the engine's state; 0: never, it replays at every start
+    factor_state_every_sec: float = 600.0
     # the folder that holds the config file; not a key of the file
     base_dir: str = "."
 
@@ -418,6 +424,8 @@ def _check(config: Config, reading: _Reading) -> None:
     within("embedded.n_symbols", config.embedded.n_symbols, 1, 5000)
     within("embedded.rate", config.embedded.rate, 0.01, 10_000)
     within("store.slack", config.store.slack, 10, 100_000)
+    within("factor_depth", config.factor_depth, 1, 10_000)
+    within("factor_state_every_sec", config.factor_state_every_sec, 0, 86_400)
     if config.store.max_symbols is not None:
         within("store.max_symbols", config.store.max_symbols, 1, 65_536)
     within("snapshot.every_bars", config.snapshot.every_bars, 1, 1_000_000)

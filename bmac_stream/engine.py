@@ -29,7 +29,7 @@ import asyncio
 import difflib
 import os
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -43,17 +43,18 @@ from factor_defs import registry
 from kernels.carry import carry
 from kernels.node import Node
 from kernels.plan import Plan
-from kernels.run import Program, copy_slot, load_fields, read_outputs, replay, step_cross, step_own
+from kernels.run import Program, peek, read_outputs, replay, step_cross
 from kernels.state import dump, load, put_back
 from shm import Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Engine", "FactorError", "Follower"]
+__all__ = ["Engine", "FactorError", "Follower", "plan_factors"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
 
 CHECKPOINT_BARS: Final = 32
 """A copy of the state is kept from every so many bars, the newest two of them, for corrections."""
@@ -67,22 +68,25 @@ class FactorError(BmacError):
 
 
 class Follower:
-    """Who is told what an engine has done; each method does nothing by default."""
+    """Who is told what an engine has done; each method does nothing by default.
 
-    def begun(self, slot: int, first_g: int, last: F64) -> None:
-        """A slot has caught up. last: float64[depth, n_outputs] of its newest bars."""
+    values  float64[n, n_outputs]: outputs of the slot's bars g, g + 1, ...; status: uint8[n], the bars' own
+    """
 
-    def ended(self, slot: int) -> None:
+    def begun(self, engine: "Engine", slot: int, g: int, values: F64, status: U8) -> None:
+        """A slot has caught up, its newest bar is g + n - 1. It may have begun before: all is anew then."""
+
+    def ended(self, engine: "Engine", slot: int) -> None:
         """A slot's symbol was delisted."""
 
-    def stepped(self, g: int, slots: I64, status: F64) -> None:
-        """Own factors of bar g are there for `slots`; status is the store's, float64[max_symbols]."""
+    def stepped(self, engine: "Engine", g: int, slots: I64, status: F64) -> None:
+        """Own factors of bar g are there for `slots`; status: float64[max_symbols]."""
 
-    def finished(self, g: int) -> None:
+    def finished(self, engine: "Engine", g: int) -> None:
         """The cross part of bar g is there."""
 
-    def redone(self, slot: int, g: int, last: F64) -> None:
-        """Own factors of a slot from bar g on were computed again; last: float64[n, n_outputs]."""
+    def redone(self, engine: "Engine", slot: int, g: int, values: F64, status: U8) -> None:
+        """Own factors of a slot from bar g on were computed again."""
 
 
 class _Checkpoint(NamedTuple):
@@ -194,13 +198,9 @@ class Engine:
         if forming is None or forming[0] != self.next_g[slot]:
             return None
         g, values = forming
-        scratch = self._scratch.address
-        copy_slot(self.program.address, slot, scratch, 0)
-        load_fields(scratch, g, 0, 1, values.ctypes.data, self._columns.ctypes.data, 1, 1)
-        step_own(scratch, g, 0, 1)
         out = np.empty(len(self.names))
-        read_outputs(scratch, g, 0, 1, out.ctypes.data, 1)
-        out[self._is_cross] = np.nan
+        program, scratch = self.program.address, self._scratch.address
+        peek(program, scratch, g, slot, values.ctypes.data, self._columns.ctypes.data, 1, out.ctypes.data)
         return out
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -237,7 +237,7 @@ class Engine:
                 finished += 1
                 continue
             if n > 0 and self._follower is not None:
-                self._follower.stepped(self.g, self._done[:n], self._status)
+                self._follower.stepped(self, self.g, self._done[:n], self._status)
             if not complete:
                 return finished
             self._finish()
@@ -249,20 +249,31 @@ class Engine:
         TimeoutError after `timeout_s`; WriterDead, WriterStalled or StoreRetired as soon as that is the case.
         """
         deadline = time.monotonic() + timeout_s
-        words = self.store.reader.words
         while True:
-            rung = sleep(words, 0, 0)
-            self.poll()
+            left = deadline - time.monotonic()
+            self.step(max(0.0, min(left, _SLICE_S)))
             if self.g - 1 > self._told_g:
                 return self._tell()
-            left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(
                     f"store {self.store.name!r}: no run_time was finished within {timeout_s:g} s;"
                     f" the newest is {self.run_time}"
                 )
-            if sleep(words, rung, int(min(left, _SLICE_S) * 1e9)) == rung:
-                self.store.check()
+
+    def step(self, timeout_s: float) -> int:
+        """Take in what is there; if that finished no run_time, sleep until the collector rings, at most
+        `timeout_s`, and take in again. Returns how many run_times were finished.
+
+        WriterDead, WriterStalled or StoreRetired if nothing rang and that is why.
+        """
+        words = self.store.reader.words
+        rung = sleep(words, 0, 0)
+        finished = self.poll()
+        if finished or timeout_s <= 0:
+            return finished
+        if sleep(words, rung, int(timeout_s * 1e9)) == rung:
+            self.store.check()
+        return self.poll()
 
     async def run_times(self, timeout_s: float | None = None) -> AsyncIterator[RunTime]:
         """`async for run_time in engine.run_times():` as `Store.run_times`, with every factor computed."""
@@ -278,20 +289,29 @@ class Engine:
                     raise
             await asyncio.sleep(0)
 
-    def set_factors(self, factors: Mapping[str, Node] | Sequence[registry.Entry]) -> int:
+    def set_factors(
+        self, factors: Mapping[str, Node] | Sequence[registry.Entry], *, follower: Follower | None = None
+    ) -> int:
         """Compute these factors from now on; returns how many calls go on from the old ones.
 
         What was computed before goes on to the bit. What is new is replayed over the stored bars: `origin_g`
         is then the later of the two beginnings. FactorError, and nothing changes, if they cannot be computed.
+
+        follower  who is told from now on; it begins with every symbol
         """
         self.poll()
+        nodes = _nodes(factors)
+        plan_factors(self.store, nodes)
+        self._follower = follower
         old, values, index, origin = self.program, self._values, self._index, self.origin_g.copy()
-        self._use(_nodes(factors))
+        self._use(nodes)
         if self.g < 0:
             return 0
         next_g = self.next_g.copy()
         self._replay_all(self.g)
-        for slot in np.flatnonzero(next_g > self.g):
+        for slot in np.flatnonzero(next_g > self.g):  # its own bar is there already: one ahead
+            for last in (self._last, self._last_status):
+                last[:-1, ..., slot] = last[1:, ..., slot].copy()
             self._replay_slot(int(slot), self.g, int(next_g[slot]))
         self.next_g[:] = next_g
         self.origin_g[:] = np.maximum(self.origin_g, origin)
@@ -299,6 +319,8 @@ class Engine:
         for name, i in self._index.items():
             if name in index:
                 self._values[i] = values[index[name]]
+        self._checkpoint()
+        self._tell_all()
         return shared
 
     # ---- keeping -------------------------------------------------------------------------------------
@@ -356,20 +378,8 @@ class Engine:
 
     def _use(self, nodes: Mapping[str, Node]) -> None:
         """Make plan and program, or leave all as it is."""
-        plan = Plan(nodes)
+        plan = plan_factors(self.store, nodes)
         index = self.store.column_index
-        lacking = [name for name in plan.fields if name not in index]
-        if lacking:
-            raise FactorError(
-                f"store {self.store.name!r} has no columns {lacking}, which {_readers(nodes, lacking[0])}"
-                f" read; it has {', '.join(self.store.columns)}"
-            )
-        for name, warm_up in zip(plan.names, plan.warm_up, strict=True):
-            if warm_up >= self.store.window:
-                raise FactorError(
-                    f"{name} needs {warm_up + 1} bars before its first value, store {self.store.name!r} keeps"
-                    f" {self.store.window}"
-                )
         self.plan = plan
         self.program = Program(plan, self._capacity)
         self._scratch = Program(plan, 1)
@@ -380,8 +390,10 @@ class Engine:
         self._order: I64 = np.arange(len(plan.fields), dtype=np.int64)
         self._stage: F64 = np.empty((len(plan.fields), self._capacity))
         self._values: F64 = np.full((len(plan.names), self._capacity), np.nan)
-        self._bars: F64 = np.empty((self.store.cap, len(plan.fields)))
-        self._last: F64 = np.empty((self.depth + 1, len(plan.names), self._capacity))
+        self._with_status: I64 = np.append(self._columns, index["status"])
+        self._bars: F64 = np.empty((self.store.cap, len(plan.fields) + 1))
+        self._last: F64 = np.full((self.depth + 1, len(plan.names), self._capacity), np.nan)
+        self._last_status: F64 = np.zeros((self.depth + 1, self._capacity))
         self._checkpoints = [
             _Checkpoint(np.full(self._capacity, -1, np.int64), np.empty((len(plan.own_rows), self._capacity)))
             for _ in range(2)
@@ -398,11 +410,7 @@ class Engine:
         self._replay_all(None)
         first = self.g - min(self.store.window, self.g)
         self.started_from = f"the stored bars, from bar {first} on{self._refused}"
-        if self._follower is not None:
-            for slot in np.flatnonzero(self.next_g >= 0):
-                last = self._last[-self.depth :, :, slot]
-                self._follower.begun(int(slot), int(self.origin_g[slot]), last)
-            self._follower.finished(self.g - 1)
+        self._tell_all()
 
     def _replay_all(self, end: int | None) -> None:
         """Step bars up to `end` (exclusive; None: all that is complete) for all slots, from the oldest on."""
@@ -443,6 +451,9 @@ class Engine:
                     self._last[0].size,
                 )
                 done = part
+            kept = min(n, self.depth)
+            self._last_status[:] = 0.0
+            self._last_status[self.depth + 1 - kept :, :n_slots] = status[:, n - kept :].T
             if reader.panel_valid(token):
                 break
         else:
@@ -489,7 +500,7 @@ class Engine:
             self.program.reset(int(slot))
             self._values[:, slot] = np.nan
             if self._follower is not None:
-                self._follower.ended(int(slot))
+                self._follower.ended(self, int(slot))
 
     def _begin(self, slot: int) -> None:
         """A listed symbol: its own part over its stored bars up to the present one."""
@@ -500,8 +511,8 @@ class Engine:
         self.next_g[slot], self.origin_g[slot] = stop, first
         self._values[:, slot] = self._last[-1, :, slot] if n else np.nan
         if self._follower is not None:
-            last = self._last[self.depth + 1 - min(n, self.depth) :, :, slot]
-            self._follower.begun(slot, first, last)
+            n = min(n, self.depth)
+            self._tell_last(self._follower.begun, slot, stop - n, n)
 
     def _oldest(self, slot: int) -> int:
         reader = self.store.reader
@@ -517,7 +528,7 @@ class Engine:
             token = reader.token(slot, min(reader.count(slot) - first, self.store.cap - 1))
             if token.oldest > first:
                 raise Lagging(f"store {self.store.name!r}: bar {first} of slot {slot} is no longer held")
-            take_bars(reader.data, slot, first, n, self._columns, self._bars)
+            take_bars(reader.data, slot, first, n, self._with_status, self._bars)
             if reader.valid(token):
                 break
         else:
@@ -544,6 +555,7 @@ class Engine:
                 self._last[0].size,
             )
             done = part
+        self._last_status[-kept:, slot] = self._bars[n - kept : n, -1]
         return kept
 
     def _advance(self) -> int:
@@ -576,7 +588,7 @@ class Engine:
         read_outputs(self.program.address, g, 0, self._n_slots, self._values.ctypes.data, self._capacity)
         self.g = g + 1
         if self._follower is not None:
-            self._follower.finished(g)
+            self._follower.finished(self, g)
         if self.g % CHECKPOINT_BARS == 0:
             self._checkpoint()
 
@@ -622,12 +634,50 @@ class Engine:
         if of_run_time >= 0:
             self._values[~self._is_cross, slot] = last[of_run_time, ~self._is_cross]
         if self._follower is not None:
-            self._follower.redone(slot, max(g, next_g - kept), last[-min(kept, next_g - g) :])
+            n = min(kept, next_g - g)
+            self._tell_last(self._follower.redone, slot, next_g - n, n)
+
+    def _tell_all(self) -> None:
+        """A follower begins with every symbol's newest outputs."""
+        if self._follower is not None:
+            for slot in np.flatnonzero(self.next_g >= 0):
+                next_g = int(self.next_g[slot])
+                n = min(self.depth, next_g - int(self.origin_g[slot]))
+                self._tell_last(self._follower.begun, int(slot), next_g - n, n)
+            self._follower.finished(self, self.g - 1)
+
+    def _tell_last(
+        self, tell: Callable[["Engine", int, int, F64, U8], None], slot: int, g: int, n: int
+    ) -> None:
+        """Tell a slot's newest n outputs, which are in `_last`, beginning with bar g."""
+        begin = self.depth + 1 - n
+        status = self._last_status[begin:, slot].astype(np.uint8)
+        tell(self, slot, g, self._last[begin:, :, slot], status)
 
     def _tell(self) -> RunTime:
         g, seen = self.g - 1, self._told_g
         self._told_g = g
         return self.store._arrived(g, seen)
+
+
+def plan_factors(store: Store, factors: Mapping[str, Node] | Sequence[registry.Entry]) -> Plan:
+    """The plan of these factors on this store. FactorError if they cannot be computed there."""
+    nodes = _nodes(factors)
+    plan = Plan(nodes)
+    index = store.column_index
+    lacking = [name for name in plan.fields if name not in index]
+    if lacking:
+        raise FactorError(
+            f"store {store.name!r} has no columns {lacking}, which {_readers(nodes, lacking[0])} read;"
+            f" it has {', '.join(store.columns)}"
+        )
+    for name, warm_up in zip(plan.names, plan.warm_up, strict=True):
+        if warm_up >= store.window:
+            raise FactorError(
+                f"{name} needs {warm_up + 1} bars before its first value, store {store.name!r} keeps"
+                f" {store.window}"
+            )
+    return plan
 
 
 def _nodes(factors: Mapping[str, Node] | Sequence[registry.Entry]) -> Mapping[str, Node]:
@@ -647,3 +697,9 @@ def _readers(nodes: Mapping[str, Node], field: str) -> str:
 def _nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+if __name__ == "__main__":
+    from bmac_stream.engine_process import command_line
+
+    command_line()

@@ -1,0 +1,233 @@
+"""`python -m bmac_stream.engine CFG`: one process computes factors for all, into shared memory.
+
+It takes the collector's own config: the store is found from it, `factors` names what to compute, and
+`factor_depth` how many bars of it are kept. It waits for its collector, goes on after a restart of it, takes
+up its saved state, and ends with status 0 on SIGTERM or SIGINT. SIGHUP reads `factors` again: what was
+computed before goes on to the bit, readers attach anew.
+"""
+
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import fire
+
+from bmac_stream.client import Store, attach
+from bmac_stream.config import Config, load_config
+from bmac_stream.engine import Engine, FactorError, plan_factors
+from bmac_stream.errors import ConfigError, Lagging, ShmError, StoreRetired, WriterDead, WriterStalled
+from bmac_stream.factor_writer import CROSS, FactorWriter, specs
+from bmac_stream.factors import SUFFIX
+from kernels.plan import Plan
+from shm import Spec, StoreWriter
+
+__all__ = ["EngineProcess", "command_line", "main"]
+
+log = logging.getLogger("bmac_stream.engine")
+
+BEAT_S: Final = 0.5
+"""How often readers are told that the engine lives."""
+SAY_EVERY_S: Final = 60.0
+"""How often it is told that the collector is silent."""
+
+
+class EngineProcess:
+    """The engine of one config, from start to stop.
+
+    path  of the config, as the collector takes it
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+        self.config: Config = self._load()
+        self._stop = False
+        self._reload = False
+        self._beat = 0.0
+        self._said = 0.0
+
+    def _load(self) -> Config:
+        config, _ = load_config(self.path)
+        if not config.factors:
+            raise ConfigError([f"{self.path}: 'factors' names no factor to compute"])
+        return config
+
+    @property
+    def name(self) -> str:
+        """The name of the factors' store."""
+        return self.config.store_name + SUFFIX
+
+    @property
+    def state_path(self) -> Path:
+        """Where the state is kept between runs."""
+        return Path(self.config.base_dir) / "engine" / f"{self.name}.state"
+
+    def stop(self, *_: int | FrameType | None) -> None:
+        """End after the bar at hand."""
+        self._stop = True
+
+    def reload(self, *_: int | FrameType | None) -> None:
+        """Read the config's `factors` again."""
+        self._reload = True
+
+    def run(self, seconds: float = 0.0, bars: int = 0) -> int:
+        """Until stopped, or for so many seconds or run_times (0: no limit); the exit status."""
+        end = time.monotonic() + seconds if seconds else float("inf")
+        left = bars or -1
+        while not self._stop and left and time.monotonic() < end:
+            store = self._attach()
+            if store is None:
+                continue
+            try:
+                left = self._follow(store, end, left)
+            except (StoreRetired, Lagging) as error:
+                log.warning("beginning again: %s", error)
+                time.sleep(BEAT_S)
+            finally:
+                store.close()
+        return 0
+
+    def _attach(self) -> Store | None:
+        try:
+            return attach(self.config.store_name, directory=self.config.store.directory, timeout_s=BEAT_S)
+        except ShmError as error:
+            self._say(f"waiting for a collector: {error}")
+            return None
+
+    def _follow(self, store: Store, end: float, left: int) -> int:
+        """Compute on one store until stopped; how many run_times are left to do. The store's errors when its
+        collector went on with another file."""
+        started = time.monotonic()
+        writer = self._open(store, plan_factors(store, self.config.factors))
+        try:
+            engine = Engine(
+                store,
+                self.config.factors,
+                follower=writer,
+                depth=self.config.factor_depth,
+                state=self.state_path if self.state_path.exists() else None,
+            )
+            log.info(
+                "%d factors of %d symbols ready after %.2f s, from %s",
+                len(engine.names), len(store), time.monotonic() - started, engine.started_from,
+            )  # fmt: skip
+            saved = time.monotonic()
+            while not self._stop and left and time.monotonic() < end:
+                if self._reload:
+                    writer = self._change(engine, writer)
+                if self._bar(engine, writer):
+                    left -= 1
+                if time.monotonic() - saved > self.config.factor_state_every_sec:
+                    saved = time.monotonic()
+                    self._save(engine)
+            writer.heartbeat("stopping")
+            self._save(engine)
+            return left
+        finally:
+            writer.close()
+
+    def _bar(self, engine: Engine, writer: FactorWriter) -> bool:
+        """Wait for news, compute, say that we live. Whether a run_time was finished."""
+        phase = "live"
+        g = engine.g
+        try:
+            engine.step(BEAT_S)
+        except (WriterDead, WriterStalled) as error:
+            phase = "no collector"
+            self._say(str(error))
+            time.sleep(BEAT_S)
+        if time.monotonic() - self._beat > BEAT_S:
+            self._beat = time.monotonic()
+            writer.heartbeat(phase)
+        return engine.g > g >= 0
+
+    def _open(self, store: Store, plan: Plan) -> FactorWriter:
+        own, cross = specs(store, plan, self.config.factor_depth)
+        settings = self.config.store
+        size = sum(spec.nbytes for spec in (own, cross) if spec is not None)
+        log.info(
+            "store %s: %d factors, %d bars of each of at most %d symbols: %.1f MiB in %s",
+            self.name, len(plan.names), self.config.factor_depth, own.max_symbols, size / 2**20,
+            settings.directory,
+        )  # fmt: skip
+
+        def open_one(name: str, spec: Spec) -> StoreWriter:
+            writer = StoreWriter.open(
+                name,
+                spec,
+                directory=settings.directory,
+                mode=int(settings.mode, 8),
+                group=settings.group,
+            )
+            writer.set_phase("warm-up")
+            return writer
+
+        first = open_one(self.name, own)
+        try:
+            return FactorWriter(plan, first, open_one(self.name + CROSS, cross) if cross else None)
+        except BaseException:
+            first.close()
+            raise
+
+    def _change(self, engine: Engine, writer: FactorWriter) -> FactorWriter:
+        """Other factors from now on; if they cannot be computed, it stays as it is."""
+        self._reload = False
+        try:
+            config = self._load()
+            plan = plan_factors(engine.store, config.factors)
+        except (ConfigError, FactorError) as error:
+            log.error("the factors stay as they are: %s", error)
+            return writer
+        if plan.hash == engine.plan.hash:
+            log.info("the factors are the same")
+            return writer
+        self.config = config
+        writer.close()
+        made = self._open(engine.store, plan)
+        shared = engine.set_factors(config.factors, follower=made)
+        log.info("%d factors from now on, %d calls go on from before", len(engine.names), shared)
+        return made
+
+    def _save(self, engine: Engine) -> None:
+        if engine.g < 0 or not self.config.factor_state_every_sec:
+            return
+        try:
+            self.state_path.parent.mkdir(parents=True, exist_ok=True)
+            engine.save(self.state_path)
+        except OSError as error:
+            log.error("the state could not be saved: %s", error)
+
+    def _say(self, text: str) -> None:
+        if time.monotonic() - self._said > SAY_EVERY_S:
+            self._said = time.monotonic()
+            log.warning("%s", text)
+
+
+def main(cfg: str, seconds: float = 0.0, bars: int = 0) -> int:
+    """Compute the factors of the config at `cfg` (a file, or a folder with config.json) until stopped.
+
+    seconds, bars  end by itself after so many seconds, or run_times; 0: not
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    process = EngineProcess(cfg)
+    signal.signal(signal.SIGTERM, process.stop)
+    signal.signal(signal.SIGINT, process.stop)
+    signal.signal(signal.SIGHUP, process.reload)
+    return process.run(seconds, bars)
+
+
+def command_line() -> None:
+    """What `python -m bmac_stream.engine` runs: a config that cannot be used ends it with status 2."""
+    try:
+        sys.exit(fire.Fire(main))
+    except (ConfigError, FactorError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except ShmError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)

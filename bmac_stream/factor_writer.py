@@ -1,0 +1,209 @@
+"""Factors into shared memory: what an engine computes, for any number of readers.
+
+Two stores like those of bars, with the same bar numbers, because their halves come at different times:
+
+    NAME        own factors; a symbol's row is published as soon as its bar was stepped
+    NAME.cross  factors behind a cross-section, and `member`: 1.0 for who was in it; published per run_time.
+                Only there if a factor needs it.
+
+Each row's last column of NAME, `origin`, is the number of the first bar that the symbol's state was made
+from: only factors that never forget depend on it. A row has its bar's status: factors of an absent or
+pending bar are what the operators make of a missing value. A late fill corrects the rows it changes.
+
+`depth` rows are kept of every symbol; docs/shm-format.md has the bytes.
+"""
+
+import json
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bmac_stream.client import Store
+from bmac_stream.engine import Engine, Follower
+from bmac_stream.engine_loop import read_rows
+from kernels.plan import Plan
+from shm import Spec, Status, StoreWriter
+from shm.layout import Layout
+
+__all__ = ["CROSS", "FactorWriter", "specs"]
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+
+CROSS: Final = ".cross"
+"""What the name of a cross store ends with."""
+
+
+def specs(bars: Store, plan: Plan, depth: int) -> tuple[Spec, Spec | None]:
+    """What the two stores are, before anything is taken (`nbytes` says how large). None: not needed."""
+    meta = {"kind": "factors", "bars": bars.name, "plan": plan.hash, "cross": any(plan.is_cross)}
+    own = [name for name, cross in zip(plan.names, plan.is_cross, strict=True) if not cross]
+    cross = [name for name, cross in zip(plan.names, plan.is_cross, strict=True) if cross]
+
+    def spec(columns: list[str]) -> Spec:
+        return Spec(
+            columns=tuple(columns),
+            window=depth,
+            slack=max(8, depth),
+            max_symbols=bars.spec.max_symbols,
+            interval_ms=bars.interval_ms,
+            origin_ms=bars.origin_ms,
+            source=bars.source,
+            meta=json.dumps(meta | bars.meta | {"kind": "factors"}),
+            forming_cells=0,
+            counters=("replays", "corrected_rows"),
+        )
+
+    return spec([*own, "origin"]), spec([*cross, "member"]) if cross else None
+
+
+class FactorWriter(Follower):
+    """Writes what an engine computes. Close it as a context manager.
+
+    own, cross  open writers of the stores of `specs`; cross is None if there are no such factors
+    """
+
+    def __init__(self, plan: Plan, own: StoreWriter, cross: StoreWriter | None) -> None:
+        self.own = own
+        self.cross = cross
+        is_cross = np.array(plan.is_cross)
+        self._own_outputs: I64 = np.flatnonzero(~is_cross)
+        self._cross_outputs: I64 = np.flatnonzero(is_cross)
+        capacity = own.spec.max_symbols
+        self._slots: I64 = np.full(capacity, -1, np.int64)  # of the engine's slots
+        self._cross_slots: I64 = np.full(capacity, -1, np.int64)
+        self._own_rows: F64 = np.empty((capacity, len(self._own_outputs) + 1))
+        self._cross_rows: F64 = np.empty((capacity, len(self._cross_outputs) + 1))
+        self._numbers: I64 = np.empty(capacity, np.int64)
+        self._symbols: dict[int, str] = {}
+        self._settled = False
+
+    def begun(self, engine: Engine, slot: int, g: int, values: F64, status: U8) -> None:
+        """A symbol's newest rows: a new symbol begins with them, a known one goes on or is set right."""
+        symbol = engine.store.panel_symbols[slot]
+        assert symbol is not None
+        self._symbols[slot] = symbol
+        rows = np.column_stack([values[:, self._own_outputs], np.full(len(values), engine.origin_g[slot])])
+        self._slots[slot] = _follow_on(self.own, symbol, g, rows, status)
+        self.own.add("replays")
+        if self.cross is not None:
+            # Past cross-sections are not made up for a symbol that was in none.
+            rows = np.full((len(values), len(self._cross_outputs) + 1), np.nan)
+            rows[:, :-1] = values[:, self._cross_outputs]
+            rows[:, -1] = np.isfinite(rows[:, :-1]).any(axis=1)
+            if len(rows) and g + len(rows) == engine.g:
+                rows[-1, -1] = engine.members[slot]
+            self._cross_slots[slot] = _follow_on(self.cross, symbol, g, rows, status)
+
+    def ended(self, engine: Engine, slot: int) -> None:
+        """A symbol was delisted."""
+        if self._symbols.pop(slot, None) is None:
+            return
+        self.own.remove_symbol(int(self._slots[slot]))
+        self._slots[slot] = -1
+        if self.cross is not None:
+            self.cross.remove_symbol(int(self._cross_slots[slot]))
+            self._cross_slots[slot] = -1
+
+    def stepped(self, engine: Engine, g: int, slots: I64, status: F64) -> None:
+        """Publish own factors of bar g."""
+        n = len(slots)
+        rows, numbers = self._own_rows[:n], self._numbers[:n]
+        read_rows(engine.program.address, g, slots, self._own_outputs, rows)
+        rows[:, -1] = engine.origin_g[slots]
+        numbers[:] = g
+        self.own.append_rows(self._slots[slots], numbers, rows, status[slots].astype(np.uint8))
+
+    def finished(self, engine: Engine, g: int) -> None:
+        """Publish the cross part of bar g, and call it complete."""
+        if not self._settled:
+            self._forget_strangers()
+        if self.own.complete_g < g:
+            self.own.complete(g)
+        if self.cross is not None and self.cross.complete_g < g:
+            self._publish_cross(engine, g, self.cross)
+
+    def _publish_cross(self, engine: Engine, g: int, cross: StoreWriter) -> None:
+        slots = np.flatnonzero(engine.next_g > g)
+        # A symbol that has just begun, or was found again, may have its row already.
+        slots = slots[[cross.count(int(s)) == g for s in self._cross_slots[slots]]]
+        n = len(slots)
+        rows, numbers = self._cross_rows[:n], self._numbers[:n]
+        read_rows(engine.program.address, g, slots, self._cross_outputs, rows)
+        rows[:, -1] = engine.members[slots]
+        numbers[:] = g
+        status = np.where(engine.members[slots] == 1.0, Status.BAR, Status.ABSENT).astype(np.uint8)
+        cross.append_rows(self._cross_slots[slots], numbers, rows, status)
+        cross.complete(g)
+
+    def _forget_strangers(self) -> None:
+        """Symbols that a former engine wrote and the market no longer has."""
+        self._settled = True
+        known = set(self._symbols.values())
+        for writer in (self.own, self.cross):
+            if writer is not None:
+                for symbol, slot in list(writer.symbols.items()):
+                    if symbol not in known:
+                        writer.remove_symbol(slot)
+
+    def redone(self, engine: Engine, slot: int, g: int, values: F64, status: U8) -> None:
+        """Set right the rows of bars that changed."""
+        rows = np.column_stack([values[:, self._own_outputs], np.full(len(values), engine.origin_g[slot])])
+        n = _set_right(self.own, int(self._slots[slot]), g, rows, status)
+        self.own.add("corrected_rows", n)
+
+    def heartbeat(self, phase: str) -> None:
+        """Say that the engine is there, and what it does."""
+        for writer in (self.own, self.cross):
+            if writer is not None:
+                writer.heartbeat()
+                writer.set_phase(phase)
+
+    def close(self) -> None:
+        """Let go of the stores; readers keep what is there."""
+        self.own.close()
+        if self.cross is not None:
+            self.cross.close()
+
+    def __enter__(self) -> "FactorWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _set_right(writer: StoreWriter, slot: int, g: int, rows: F64, status: U8) -> int:
+    """Correct those of the rows from bar g on that are published and still held; how many there were."""
+    count = writer.count(slot)
+    first = max(g, writer.first_g(slot), count - Layout.of(writer.spec).cap + 1)
+    n = min(g + len(rows), count) - first
+    if n <= 0:
+        return 0
+    part = slice(first - g, first - g + n)
+    writer.correct_rows(slot, first, rows[part], status[part])
+    return n
+
+
+def _follow_on(writer: StoreWriter, symbol: str, g: int, rows: F64, status: U8) -> int:
+    """Publish rows g, g + 1, ... of a symbol wherever its store stands; its slot."""
+    slot = writer.symbols.get(symbol)
+    if slot is None:
+        # A store that was already complete further on gets what is missing as pending.
+        slot = writer.add_symbol(symbol, g)
+        writer.load(slot, g, rows, status)
+        missing = writer.complete_g + 1 - (g + len(rows))
+        if missing > 0:
+            nothing = np.full((missing, rows.shape[1]), np.nan)
+            writer.load(slot, g + len(rows), nothing, np.full(missing, Status.PENDING, np.uint8))
+        writer.activate(slot)
+        return slot
+    _set_right(writer, slot, g, rows, status)
+    count = writer.count(slot)
+    if count < g:
+        writer.skip_to(slot, g)
+        count = g
+    for i in range(count - g, len(rows)):
+        writer.append(slot, g + i, rows[i], int(status[i]))
+    return slot
