@@ -14,6 +14,7 @@ asks for (`order`, `spare`, ...): the plan gives those rows back at once, so tha
 in the same few rows, which stay in the cache.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from kernels.abi import INTEGERS, ROW, kernel, now, part, rows
+from kernels.fmath import bits, number, shift_right
 from kernels.node import Node, Number, Operator, field
 
 __all__ = [
@@ -57,7 +59,10 @@ __all__ = [
     "cs_zscore",
 ]
 
-_intrinsic: Any = intrinsic  # its stub shows callers the typing context as the first argument
+
+def _intrinsic(define: Callable[..., Any]) -> Any:
+    """Numba's decorator; its stub shows callers the typing context as the first argument."""
+    return intrinsic(define)
 
 
 # ---- the gate --------------------------------------------------------------------------------------------
@@ -90,29 +95,11 @@ def _member() -> Node:
 
 # ---- bits ------------------------------------------------------------------------------------------------
 
+_cgutils: Any = cgutils  # it has no types
+_MAGNITUDE: Final = 0x7FFFFFFFFFFFFFFF
 _INT32: Final = types.CPointer(types.int32)  # type: ignore[no-untyped-call]  # Numba's stub
 _VALUES: Final = 256
 """Values of one digit of a radix pass: three sets of counters are 3 KB of the first cache."""
-
-
-@_intrinsic
-def _bits(context: Any, x: Any) -> Any:
-    """The bits of a float64."""
-
-    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return types.int64(types.float64), generate
-
-
-@_intrinsic
-def _float(context: Any, bits: Any) -> Any:
-    """The float64 of these bits."""
-
-    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate
 
 
 @_intrinsic
@@ -140,7 +127,7 @@ def _counters(context: Any) -> Any:
     """Counters for all digits, on the stack: int32[3 * _VALUES], not cleared."""
 
     def generate(_: Any, builder: Any, __: Any, ___: Any) -> Any:
-        place = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(32), 3 * _VALUES))
+        place = _cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(32), 3 * _VALUES))
         return builder.bitcast(place, ir.IntType(32).as_pointer())
 
     return _INT32(), generate
@@ -149,8 +136,8 @@ def _counters(context: Any) -> Any:
 @part
 def _key(x: float) -> int:
     """An integer that orders as the finite x does; 0.0 and -0.0 are one."""
-    bits = _bits(x + 0.0)
-    return bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF)
+    word = bits(x + 0.0)
+    return int(word ^ ((word >> 63) & _MAGNITUDE))
 
 
 # ---- order -----------------------------------------------------------------------------------------------
@@ -191,21 +178,22 @@ def _radix(x: Any, order: Any, spare: Any, m: int) -> int:
 
     Stable. The upper half of each word tells the 24 bits afterwards.
     """
-    least, most = np.int64(0x7FFFFFFFFFFFFFFF), np.int64(-0x7FFFFFFFFFFFFFFF)
+    least, most = _MAGNITUDE, -_MAGNITUDE
     for j in range(m):
         key = _key(x[order[j] & _SLOT])
         spare[j] = key
         least, most = min(least, key), max(most, key)
     if least == most:
         return 0
-    span, shift = np.uint64(most - least), np.uint64(0)
-    while span >> shift >= np.uint64(1 << 24):
-        shift += np.uint64(1)
+    # The differences take all 64 bits: they are unsigned, whatever int64 makes of them.
+    shift = 0
+    while shift_right(most - least, shift) >= 1 << 24 or (shift == 0 and most - least < 0):
+        shift += 1
     count = _counters()
     for i in range(3 * _VALUES):
         count[i] = 0
     for j in range(m):
-        lead = np.int64(np.uint64(spare[j] - least) >> shift)
+        lead = shift_right(spare[j] - least, shift)
         spare[j] = (lead << 32) | (order[j] & _SLOT)
         count[lead & 255] += 1
         count[_VALUES + ((lead >> 8) & 255)] += 1
@@ -327,7 +315,6 @@ def _rank(x: Any, order: Any, spare: Any, m: int, out: Any) -> None:
 
 # ---- sums that do not depend on the order ----------------------------------------------------------------
 
-_MAGNITUDE: Final = 0x7FFFFFFFFFFFFFFF
 _EXPONENT: Final = 0x7FF0000000000000
 
 
@@ -341,16 +328,15 @@ def _total(x: Any, n: int) -> tuple[float, int]:
 
     source  Demmel, Nguyen: Fast Reproducible Floating-Point Summation (2013); Rump's ExtractVector
     """
-    most, count = np.int64(0), 0
+    most, count = 0, 0
     for i in range(n):
         finite = x[i] - x[i] == 0.0
-        bits = _bits(x[i]) & _MAGNITUDE
-        most = max(most, bits if finite else np.int64(0))
+        most = max(most, bits(x[i]) & _MAGNITUDE if finite else 0)
         count += 1 if finite else 0
     room = 4.0
     while room < n + 2.0:
         room *= 2.0
-    upper = _float(most & _EXPONENT) * 2.0 * room
+    upper = number(most & _EXPONENT) * 2.0 * room
     lower = upper * 2.0**-53 * room
     high, low = 0.0, 0.0
     for i in range(n):
@@ -362,20 +348,15 @@ def _total(x: Any, n: int) -> tuple[float, int]:
 
 
 @rows
-def _alike(x: Any, n: int) -> bool:
-    """Whether all finite values are the same: then their deviations are 0, and not the mean's rounding."""
-    least, most = np.inf, -np.inf
-    for i in range(n):
-        finite = x[i] - x[i] == 0.0
-        least = min(least, x[i] if finite else np.inf)
-        most = max(most, x[i] if finite else -np.inf)
-    return least >= most
-
-
-@rows
 def _deviate(x: Any, mean: float, out: Any, n: int) -> None:
     for i in range(n):
         out[i] = x[i] - mean if x[i] - x[i] == 0.0 else np.nan
+
+
+@rows
+def _less(x: Any, by: float, n: int) -> None:
+    for i in range(n):
+        x[i] -= by
 
 
 @rows
@@ -403,17 +384,12 @@ def _centre(x: Any, out: Any, n: int) -> tuple[float, float, int]:
     if count == 0:
         total = np.nan
     mean = total / count if count > 0 else np.nan
-    if _alike(x, n):
-        _difference(x, x, out, n)
-    else:
-        _deviate(x, mean, out, n)
+    _deviate(x, mean, out, n)
+    # At 1e9 the mean's own rounding is 1e-7: what the deviations add up to corrects them. So the deviations
+    # of equal values are exactly 0 as well.
+    rest, _ = _total(out, n)
+    _less(out, rest / count, n)
     return total, mean, count
-
-
-@part
-def _difference(x: Any, y: Any, out: Any, n: int) -> None:
-    for i in range(n):
-        out[i] = x[i] - y[i]
 
 
 @part
@@ -735,12 +711,12 @@ def pick(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
 
     in      x, flag, member
     state   none
-    out     that value for every member; NaN when no member has the flag
+    out     that value for every member; NaN when no member has the flag, and when its value is missing
     tie     the lowest slot of several with the flag
     """
     x, flag = now(state, stride, p, 1, g), now(state, stride, p, 2, g)
     i = _first_flagged(flag, n)
-    value = x[i] if i >= 0 else np.nan
+    value = x[i] if i >= 0 and x[i] - x[i] == 0.0 else np.nan
     _spread(value, now(state, stride, p, 3, g), now(state, stride, p, 0, g), n)
 
 
@@ -816,11 +792,9 @@ def _gather(x: Any, order: Any, m: int, out: Any) -> None:
 
 
 @rows
-def _scatter(x: Any, mean: float, order: Any, m: int, demeaned: Any, means: Any) -> None:
+def _scatter(x: Any, order: Any, m: int, out: Any) -> None:
     for j in range(m):
-        slot = order[j] & _SLOT
-        demeaned[slot] = x[slot] - mean
-        means[slot] = mean
+        out[order[j] & _SLOT] = x[j]
 
 
 @kernel
@@ -832,10 +806,10 @@ def group(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
     out     demeaned, mean: NaN where x or the group is missing. The only one of its group deviates by 0
     source  Kakushadze, 101 Formulaic Alphas: indneutralize(x, g)
     """
-    x, ids = now(state, stride, p, 5, g), now(state, stride, p, 6, g)
+    x, ids = now(state, stride, p, 6, g), now(state, stride, p, 7, g)
     demeaned, means = now(state, stride, p, 0, g), now(state, stride, p, 1, g)
     order, spare = _words(now(state, stride, p, 2, g)), _words(now(state, stride, p, 3, g))
-    values = now(state, stride, p, 4, g)
+    values, deviations = now(state, stride, p, 4, g), now(state, stride, p, 5, g)
     _fill(demeaned, n, np.nan)
     _fill(means, n, np.nan)
     m = _pair(x, ids, order, n)
@@ -845,9 +819,10 @@ def group(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
         end = _group_end(ids, order, begin, m)
         own = _word(order, begin)
         _gather(x, own, end - begin, values)
-        total, count = _total(values, end - begin)
-        mean = values[0] if _alike(values, end - begin) else total / count
-        _scatter(x, mean, own, end - begin, demeaned, means)
+        _, mean, _ = _centre(values, deviations, end - begin)
+        _scatter(deviations, own, end - begin, demeaned)
+        _fill(values, end - begin, mean)
+        _scatter(values, own, end - begin, means)
         begin = end
 
 
@@ -855,7 +830,7 @@ CS_GROUP: Final = Operator(
     "cs_group",
     group,
     inputs=("x", "group"),
-    outputs=("demeaned", "mean", "order", "spare", "values"),
+    outputs=("demeaned", "mean", "order", "spare", "values", "deviations"),
     cross=True,
 )
 
