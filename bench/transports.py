@@ -194,12 +194,9 @@ class BlackboardSender:
         self.service = service.add(key, self.type()).create()
         self.writer = self.service.writer_builder().create()
         self.entry = self.writer.entry(key, self.type)
-        self.row: Row | None = None
 
     def send(self, row: Row) -> None:
-        if row is not self.row:  # it is one array: it is made a ctypes structure once
-            self.row, self.value = row, self.type.from_buffer(row)
-        self.entry.update_with_copy(self.value)
+        self.entry.update_with_copy(self.type.from_buffer(row))
 
     def close(self) -> None:
         del self.entry, self.writer, self.service, self.node
@@ -245,12 +242,9 @@ class PubSubSender:
         builder = self.node.service_builder(iox2.ServiceName.new(SERVICE)).publish_subscribe(self.type)
         self.service = builder.subscriber_max_buffer_size(64).create()
         self.publisher = self.service.publisher_builder().create()
-        self.row: Row | None = None
 
     def send(self, row: Row) -> None:
-        if row is not self.row:
-            self.row, self.value = row, self.type.from_buffer(row)
-        self.publisher.send_copy(self.value)
+        self.publisher.send_copy(self.type.from_buffer(row))
 
     def close(self) -> None:
         del self.publisher, self.service, self.node
