@@ -345,6 +345,7 @@ class OneSymbol:
         )
         self.step = partial(direct(step_one), int(self._words.ctypes.data))
         """step(g, v0, ..., v8): bar g's numbers, all nine of them floats; the result is in `out`."""
+        vars(self.step)["symbol"] = self  # whoever keeps `step` alone keeps the memory behind the address
 
 
 def _stride(n_slots: int) -> int:

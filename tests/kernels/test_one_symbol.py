@@ -1,5 +1,8 @@
 """One symbol at a time, from plain numbers or as a peek: the same bits as all symbols together."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -118,6 +121,18 @@ def test_peek_is_nan_behind_a_cross_section() -> None:
     )
     assert np.isfinite(out[0])
     assert np.isnan(out[1])
+
+
+def test_step_keeps_what_it_writes_to() -> None:
+    program = Program(Plan(OUTPUTS), 1)
+    symbol = OneSymbol(program, 0, [0, 1, 2])
+    step, owner = symbol.step, weakref.ref(symbol)
+    del symbol
+    gc.collect()
+    assert owner() is not None
+    del step
+    gc.collect()
+    assert owner() is None
 
 
 def test_what_does_not_fit_is_refused() -> None:
