@@ -14,7 +14,7 @@ from bmac_stream.errors import BmacError, ConfigError, ShmError
 
 __all__ = ["COMMANDS", "Commands", "main"]
 
-COMMANDS: Final = ("status", "doctor", "run", "version")
+COMMANDS: Final = ("status", "doctor", "run", "explain", "version")
 """What may be called; other attributes of Commands are not offered."""
 
 
@@ -73,6 +73,17 @@ class Commands:
         from bmac_stream.run import run
 
         return run(str(cfg), seconds=seconds, keep=keep)
+
+    def explain(self, *factors: Any, cfg: str | None = None, depth: int = 6) -> int:
+        """Print what it takes to compute factors: a tree of calls, with state, warm-up and cost.
+
+        factors  "name", "library:name", "name,parameter,..." or a library: qlib158:MA5 PctChg,100
+        cfg      the `factors` of this config as well
+        depth    how deep the tree is drawn; 0: the sums only
+        """
+        from bmac_stream import explain
+
+        return explain.main(factors, cfg=None if cfg is None else str(cfg), depth=depth)
 
     def version(self) -> int:
         """Print the version."""

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from bmac_stream.factors import Factors
+
 __all__ = ["Bars", "Correction", "FormingBar", "RunTime", "Store", "SymbolRows", "SymbolView", "attach"]
 
 F64 = npt.NDArray[np.float64]
@@ -385,6 +387,7 @@ class Store:
         self, reader: StoreReader, name: str, directory: str | Path, owner: int | None = None
     ) -> None:
         self._owner = owner
+        self._factors: Factors | None = None
         self.name = name
         self.directory = directory
         self._take(reader)
@@ -706,6 +709,23 @@ class Store:
             f" the collector is in phase {self.phase!r}, last heartbeat {self.silence_s:.1f} s ago"
         )
 
+    # ---- factors
+
+    @property
+    def factors(self) -> "Factors":
+        """What an engine process computes on this store (`python -m bmac_stream.engine`), attached when first
+        asked for: see bmac_stream.factors. StoreNotFound if there is none."""
+        if self._factors is None:
+            from bmac_stream.factors import SUFFIX, attach_factors
+
+            self._factors = attach_factors(
+                self.name + SUFFIX,
+                directory=self.directory,
+                max_silence_s=self.reader.max_silence_s,
+                owner=self._owner,
+            )
+        return self._factors
+
     # ---- frames: copies
 
     def to_pandas(self, symbol: str | None = None, n: int | None = None) -> "pd.DataFrame":
@@ -742,6 +762,9 @@ class Store:
 
     def close(self) -> None:
         """Let go of the store. Views that are still held stay readable (and no longer change hands)."""
+        if self._factors is not None:
+            self._factors.close()
+            self._factors = None
         self.reader.close()
 
     def __enter__(self) -> Self:

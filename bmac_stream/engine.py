@@ -40,6 +40,7 @@ from bmac_stream.client import RunTime, Store
 from bmac_stream.engine_loop import LOST, MOVED, advance, sleep, take_bars
 from bmac_stream.errors import BmacError, Lagging
 from factor_defs import registry
+from kernels import ahead
 from kernels.carry import carry
 from kernels.node import Node
 from kernels.plan import Plan
@@ -118,6 +119,7 @@ class Engine:
         depth: int = 1,
         state: str | Path | None = None,
     ) -> None:
+        ahead.prepare()
         self.store = store
         self.depth = depth
         self._follower = follower

@@ -1,7 +1,9 @@
-"""`python -m bmac_stream run CFG`: collector, embedded exchange and a sample strategy, seen in one terminal.
+"""`python -m bmac_stream run CFG`: collector, embedded exchange, factor engine and a sample strategy, seen in
+one terminal.
 
-Three processes: the collector (which starts the embedded exchange and the recorder itself), the sample
-strategy, and this one, which only reads the store and draws. Ctrl-C ends them all, cleanly.
+Four processes: the collector (which starts the embedded exchange and the recorder itself), the engine if the
+config names `factors`, the sample strategy, and this one, which only reads the stores and draws. Ctrl-C ends
+them all, cleanly.
 It is a trial: the config is copied to a temporary directory, so that snapshots go there, and that directory
 and the store are removed at the end, unless `--keep`.
 """
@@ -28,10 +30,12 @@ import bmac_stream
 from bmac_stream.client import Store
 from bmac_stream.config import Config, load_config
 from bmac_stream.errors import ShmError
+from bmac_stream.factors import Factors
 
 __all__ = ["run"]
 
 LINES_KEPT = 200
+FACTORS_SHOWN = 6
 SHOWN = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "DOGEUSDT", "BNBUSDT")
 
 
@@ -117,6 +121,20 @@ def _prices(store: Store) -> Table:
     return table
 
 
+def _factors(factors: Factors) -> Table:
+    """The newest values of the first few factors, for the symbols shown."""
+    names = factors.names[:FACTORS_SHOWN]
+    table = Table(expand=True, box=None, header_style="dim")
+    table.add_column("symbol")
+    for name in names:
+        table.add_column(name, justify="right")
+    symbols = [name for name in SHOWN if name in factors.symbols] or list(factors.symbols)[: len(SHOWN)]
+    for symbol in symbols:
+        values = factors.symbol(symbol)
+        table.add_row(symbol, *(f"{values.get(name, float('nan')):.6g}" for name in names))
+    return table
+
+
 def _counters(store: Store) -> Table:
     table = Table.grid(padding=(0, 2))
     counters = store.counters()
@@ -135,7 +153,14 @@ def _newest(lines: "collections.deque[str]", n: int) -> Text:
     return Text("\n".join(list(lines)[-n:]) or "...", no_wrap=True, overflow="ellipsis")
 
 
-def _screen(title: Text, store: Store | None, collector: Child, strategy: Child | None) -> Group:
+def _screen(
+    title: Text,
+    store: Store | None,
+    factors: Factors | None,
+    collector: Child,
+    engine: Child | None,
+    strategy: Child | None,
+) -> Group:
     parts: list[Panel | Text] = [title]
     if store is not None:
         complete = store.run_time
@@ -147,9 +172,16 @@ def _screen(title: Text, store: Store | None, collector: Child, strategy: Child 
         grid.add_column(ratio=2)
         grid.add_row(_prices(store), _counters(store))
         parts.append(Panel(grid, title=head, border_style="green"))
+    if factors is not None:
+        head = f"{len(factors.names)} factors from the engine process"
+        if factors.run_time:
+            head += f", of {_clock_text(factors.run_time)}"
+        parts.append(Panel(_factors(factors), title=head, border_style="magenta"))
+    elif engine is not None:
+        parts.append(Panel(_newest(engine.lines, 2), title="engine"))
     if strategy is not None:
-        parts.append(Panel(_newest(strategy.lines, 8), title="sample strategy (own process, reads in place)"))
-    parts.append(Panel(_newest(collector.lines, 8), title="collector"))
+        parts.append(Panel(_newest(strategy.lines, 6), title="sample strategy (own process, reads in place)"))
+    parts.append(Panel(_newest(collector.lines, 6), title="collector"))
     return Group(*parts)
 
 
@@ -164,7 +196,7 @@ def _plain(console: Console, child: Child | None, seen: int) -> int:
 
 
 def run(cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
-    """Start collector and sample strategy for the config at `cfg`, and show them until Ctrl-C.
+    """Start collector, engine and sample strategy for the config at `cfg`, and show them until Ctrl-C.
 
     seconds  end by itself after so many seconds; 0: not
     keep     leave the store in shared memory, and the snapshots, afterwards
@@ -180,8 +212,10 @@ def run(cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
     directory = config.store.directory
     collector = Child("collector", "bmac_stream.collector", str(base))
     strategy: Child | None = None
+    engine: Child | None = None
     store: Store | None = None
-    seen_collector = seen_strategy = 0
+    factors: Factors | None = None
+    seen_collector = seen_engine = seen_strategy = 0
     live = Live(console=console, refresh_per_second=4, screen=False) if console.is_terminal else None
     # SIGTERM ends us as Ctrl-C does, so that the children never outlive us
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -193,28 +227,36 @@ def run(cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
                 if store is None:
                     with contextlib.suppress(ShmError):
                         store = bmac_stream.attach(config.store_name, directory=directory)
+                        if config.factors:
+                            engine = Child("engine", "bmac_stream.engine", str(base))
                         strategy = Child(
                             "strategy",
                             "bmac_stream.sample_strategy",
                             config.store_name,
                             f"--directory={directory}",
                         )
+                if store is not None and factors is None and engine is not None:
+                    with contextlib.suppress(ShmError):
+                        factors = store.factors
                 if live is not None:
                     with contextlib.suppress(ShmError):
-                        live.update(_screen(title, store, collector, strategy))
+                        live.update(_screen(title, store, factors, collector, engine, strategy))
                 else:
                     seen_collector = _plain(console, collector, seen_collector)
+                    seen_engine = _plain(console, engine, seen_engine)
                     seen_strategy = _plain(console, strategy, seen_strategy)
                 time.sleep(0.25)
     except KeyboardInterrupt:
         pass
     finally:
         ended_by_itself = collector.process.poll()
-        if strategy is not None:
-            strategy.stop()
+        for child in (strategy, engine):
+            if child is not None:
+                child.stop()
         status = collector.stop()
         time.sleep(0.1)  # the last lines of the pipe
         if live is None:
+            _plain(console, engine, seen_engine)
             _plain(console, collector, seen_collector)
         elif ended_by_itself is not None:
             for line in list(collector.lines)[-20:]:

@@ -212,17 +212,22 @@ def _folder(source: Path, also: tuple[Path, ...]) -> Path | None:
 _folders: dict[tuple[Path, ...], Path | None] = {}
 
 
-@contextlib.contextmanager
-def _cache(source: Path, also: tuple[Path, ...] = ()) -> Iterator[bool]:
-    """Numba's cache is the source's own folder inside, under a file lock: one process compiles."""
+def _cache_folder(source: Path, also: tuple[Path, ...] = ()) -> Path | None:
+    """`_folder`, looked up once."""
     if (source, *also) not in _folders:
         _folders[source, *also] = _folder(source, also)
-    folder = _folders[source, *also]
+    return _folders[source, *also]
+
+
+@contextlib.contextmanager
+def _cache(source: Path, name: str, also: tuple[Path, ...] = ()) -> Iterator[bool]:
+    """Numba's cache is the source's own folder inside; one process compiles a function, others wait."""
+    folder = _cache_folder(source, also)
     if folder is None:
         yield False
         return
     before = _config.CACHE_DIR
-    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         _config.CACHE_DIR = str(folder)
@@ -246,7 +251,7 @@ class Kernel:
     @cached_property
     def compiled(self) -> Any:
         """Numba's C callback: its `address` is called, its machine code can be looked at."""
-        with _cache(self.source) as cached:
+        with _cache(self.source, self.name) as cached:
             make: Any = cfunc(SIGNATURE, cache=cached, error_model="numpy")
             return make(self.function)
 
@@ -254,6 +259,14 @@ class Kernel:
     def digest(self) -> str:
         """16 hex digits of all sources that the kernel is made of."""
         return str(_digest(self.source).hexdigest()[:16])
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether its machine code lies in the cache, or is loaded."""
+        folder = _cache_folder(self.source)
+        return "compiled" in self.__dict__ or (
+            folder is not None and next(folder.rglob(f"*.{self.name}-*.nbi"), None) is not None
+        )
 
     @property
     def address(self) -> int:
@@ -274,7 +287,7 @@ def compiled(signature: Any, *, also: Iterable[Path] = ()) -> Callable[[_F], _F]
     others = tuple(sorted(also))
 
     def decorate(function: _F) -> _F:
-        with _cache(Path(inspect.getfile(function)).resolve(), others) as cached:
+        with _cache(Path(inspect.getfile(function)).resolve(), function.__name__, others) as cached:
             made = njit(signature, cache=cached, nogil=True, error_model="numpy")(function)
         return cast(_F, made)
 
