@@ -431,6 +431,37 @@ async def test_listings_and_delistings_need_no_restart(tmp_path: Path, store_nam
         assert first == rows.open_time[0], "from its first bar on"
 
 
+async def test_a_symbol_that_is_listed_again_gets_all_of_its_history_in_a_new_slot(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, store_name, exchange_info_every_sec=60) as run:
+        collector = await run.start()
+        await run.live()
+        name = sorted(collector.symbols)[0]
+        slot = collector.store.symbols[name]
+        ask = collector._ask_universe
+
+        async def without() -> Any:
+            universe = await ask()
+            del universe.symbols[name]
+            return universe
+
+        with monkeypatch.context() as hidden:
+            hidden.setattr(collector, "_ask_universe", without)
+            await run.until("gone", lambda: name not in collector.store.symbols)
+            await run.bars(2)
+        await run.until("back", lambda: name in collector.store.symbols)
+        await run.until("readable", lambda: collector.writer.series[name].state is State.ACTIVE)
+        await run.bars(2)
+        await run.until("everything settled", run.settled)
+        run.check()
+        again = collector.store.symbols[name]
+        assert again > slot
+        held = collector.store.count(again) - collector.store.first_g(again)
+        assert held >= run.config.num_candles
+        assert run.counts()["revised_bars"] == 0
+
+
 async def test_a_halt_of_the_market_is_not_its_end(
     tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
