@@ -4,6 +4,7 @@ python -m factor_defs.catalogue > docs/factors.md
 """
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -20,11 +21,13 @@ _HEAD = """# Operators and factors
 
 Made from the code by `python -m factor_defs.catalogue > docs/factors.md`; a test compares the two.
 
+Both of these are for the parameters shown:
+
 - **warm-up**: bars that pass before the first value, when no bar is missing.
 - **forgets**: bars after which nothing depends on the first bar any more, to the bit; never: it always does.
-- NaN and infinities among the inputs count as missing.
-- How factors are named in a config: `factor_defs/registry.py`. How a factor or an operator of your own is
-  made: `examples/`."""
+
+NaN and infinities among the inputs count as missing. How factors are named in a config:
+`factor_defs/registry.py`. How a factor or an operator of your own is made: `examples/`."""
 
 
 def catalogue() -> str:
@@ -98,8 +101,9 @@ def _first_paragraph(doc: str) -> str:
 
 
 def _line(doc: str) -> str:
-    """A docstring as one line."""
-    return " ".join(inspect.cleandoc(doc).split())
+    """A docstring as one line; "name  what it is" begins a part of its own."""
+    lines = inspect.cleandoc(doc).splitlines()
+    return " ".join(" ".join(re.sub(r"^(\w+)  +", r"— `\1`: ", line) for line in lines).split())
 
 
 def _cell(doc: str) -> str:

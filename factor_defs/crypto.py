@@ -280,7 +280,7 @@ def rank_volatility(window: int = 60) -> Node:
 
 def funding() -> Node:
     """The funding rate; needs `funding_rate`, as all below."""
-    return 1.0 * funding_rate
+    return funding_rate
 
 
 def funding_mean(window: int = 60) -> Node:

@@ -152,13 +152,16 @@ def _of_module(place: str, factor: str) -> Factor:
             if inspect.isfunction(value) and not name.startswith("_") and value.__module__ == module.__name__
         }
     if factor not in functions:
-        raise UnknownFactor(f"no factor {factor!r} in {place}{_nearest(factor, functions)}")
+        raise UnknownFactor(f"no factor {factor!r} in {place}{_nearest(factor, [*functions])}")
     found: Factor = functions[factor]
     return found
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?" with up to three; a dict's values are what is shown for its keys."""
+    """The end of an error message: up to three names like this one, else the first few there are.
+
+    known  names; of a dict the keys are compared, the values shown
+    """
     shown = known if isinstance(known, dict) else {x: x for x in known}
     lower = {x.lower(): x for x in shown}
     near = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
@@ -182,13 +185,11 @@ def _arguments(name: str, function: Factor, parameters: Sequence[int | float | b
 
 def _fit(name: str, signature: inspect.Signature, key: str, value: Any) -> Any:
     wanted = signature.parameters[key].annotation
-    if wanted is float and type(value) in (int, float):
-        return float(value)
-    if wanted in (int, bool) and type(value) is not wanted:
-        raise ValueError(f"{name}{_written(signature)}: {key} must be {wanted.__name__}, found {value!r}")
-    if type(value) not in (int, float, bool):
-        raise ValueError(f"{name}{_written(signature)}: {key} must be a number, found {value!r}")
-    return value
+    fitting = {int: (int,), bool: (bool,), float: (int, float)}.get(wanted, (int, float, bool))
+    if type(value) not in fitting:
+        kind = "a number" if len(fitting) > 1 else fitting[0].__name__
+        raise ValueError(f"{name}{_written(signature)}: {key} must be {kind}, found {value!r}")
+    return float(value) if wanted is float else value
 
 
 def _written(signature: inspect.Signature) -> str:
