@@ -14,7 +14,7 @@ from kernels.exponential import rma
 from kernels.node import FOREVER, Node, Number, Operator
 from kernels.shift import delay
 
-__all__ = ["SAR", "SUPERTREND", "sar", "supertrend"]
+__all__ = ["DIRECTED_SUM", "SAR", "SUPERTREND", "directed_sum", "sar", "supertrend"]
 
 
 # ---- parabolic stop and reverse ---------------------------------------------------------------------------
@@ -173,3 +173,56 @@ def supertrend(
     reach = float(factor) * rma(true_range, window, seed="mean")
     line, direction = SUPERTREND((high + low) * 0.5, reach, close)
     return line, direction
+
+
+# ---- sums that follow a direction -------------------------------------------------------------------------
+
+
+@rows
+def _directed_sum(x: Any, weight: Any, last: Any, total: Any, rest: Any, out: Any, n: int) -> None:
+    for i in range(n):
+        v, w, before = x[i], weight[i], last[i]
+        there = v - v == 0.0 and w - w == 0.0
+        falls = -w if v < before else 0.0
+        signed = falls if v <= before else w  # before the first value: w
+        signed = signed if there else 0.0
+        s = total[i]
+        t = s + signed
+        # What the addition lost, whichever of the two is the greater (Neumaier).
+        lost = rest[i] + ((s - t) + signed if abs(s) >= abs(signed) else (signed - t) + s)
+        total[i] = t
+        rest[i] = lost
+        out[i] = t + lost if there else np.nan
+        last[i] = v if there else before
+
+
+@kernel
+def directed_sum_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """directed_sum: the sum of `weight`, counted up where x rises, down where it falls.
+
+    in      x, weight
+    state   3 rows: the last x, the sum, and what its additions lost
+    out     begins with the first bar's weight; NaN where x or weight is missing
+    refresh none: Neumaier's compensation keeps the sum exact to its last digits
+    source  TA_OBV of TA-Lib; Joseph Granville, 1963
+    """
+    x, weight = now(state, stride, p, 1, g), now(state, stride, p, 2, g)
+    last, total = own(state, stride, p, 3, 0), own(state, stride, p, 3, 1)
+    _directed_sum(x, weight, last, total, own(state, stride, p, 3, 2), now(state, stride, p, 0, g), n)
+
+
+DIRECTED_SUM: Final = Operator(
+    "directed_sum",
+    directed_sum_kernel,
+    inputs=("x", "weight"),
+    rows=lambda: (np.nan, 0.0, 0.0),
+    memory=lambda: FOREVER,
+)
+
+
+def directed_sum(x: Number, weight: Number) -> Node:
+    """Sum of weight since the first bar, + where x rises, - where it falls, such as on-balance volume.
+
+    In the unit of weight. It begins with the first bar's weight; x is compared with its last value there was.
+    """
+    return DIRECTED_SUM(x, weight)[0]

@@ -6,9 +6,9 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from kernels.machines import sar, supertrend
+from kernels.machines import directed_sum, sar, supertrend
 from kernels.node import Node, field
-from tests.kernels.harness import DATA, Array, check
+from tests.kernels.harness import DATA, Array, agree, check, run
 
 talib: Any = pytest.importorskip("talib")
 
@@ -56,6 +56,23 @@ def test_supertrend(window: int, factor: float, output: int) -> None:
 
     # After a gap the true range is measured from the last close there was: as TA-Lib on complete bars.
     check(node(), lambda h, l, c: on_complete(expected, h, l, c), rtol=1e-11, atol=1e-12, data=BARS)  # noqa: E741
+
+
+def test_directed_sum() -> None:
+    def expected(x: Array, y: Array) -> Array:
+        """TA-Lib's own is a plain sum, off by more where a x1000 print was in it."""
+        sign = np.sign(np.diff(x, prepend=-np.inf))
+        return np.asarray(np.cumsum((sign * y).astype(np.longdouble)), float)
+
+    check(
+        directed_sum(field("x"), field("y")),
+        lambda x, y: on_complete(expected, x, y),
+        rtol=1e-14,
+        atol=1e-25,
+    )
+    walk, weight = DATA["x"][:, 0], np.abs(DATA["y"][:, 0])
+    found = run({"out": directed_sum(field("x"), field("y"))}, {"x": walk[:, None], "y": weight[:, None]})
+    agree(found[:, 0, 0], talib.OBV(walk, weight), 1e-12, 1e-9, "on-balance volume")
 
 
 def test_negative_steps_are_refused() -> None:
