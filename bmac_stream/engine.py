@@ -42,7 +42,8 @@ from bmac_stream.errors import BmacError, Lagging
 from factor_defs import registry
 from kernels import ahead
 from kernels.carry import carry
-from kernels.node import Node
+from kernels.elementwise import bar_number
+from kernels.node import Node, field, replaced
 from kernels.plan import Plan
 from kernels.run import Program, peek, read_outputs, replay, step_cross
 from kernels.state import dump, load, put_back
@@ -62,6 +63,8 @@ CHECKPOINT_BARS: Final = 32
 _TRIES: Final = 100
 """How often a read of the store that corrections keep disturbing is tried again."""
 _SLICE_S: Final = 0.5
+_DEFAULTS: Final = ("is_btc", "group")
+"""Static fields that every store has."""
 
 
 class FactorError(BmacError):
@@ -104,6 +107,9 @@ class Engine:
     factors   entries as in a config (factor_defs.registry), or a mapping of names to expressions
     follower  who is told what was computed (the engine process publishes so)
     depth     bars of outputs that a follower gets of a symbol that begins, or is computed again
+    statics   fields that are no columns of a bar: name -> {symbol: value}, NaN for other symbols. By default
+              `is_btc` is 1.0 for BTC's own symbol, else 0.0, and `group` 0.0 for all. `open_time` (ms) is
+              there always
     state     a file of `save`: taken up if it is of these factors and of this very store, and the bars since
               are still there; otherwise everything is replayed, and `started_from` says why
 
@@ -117,11 +123,13 @@ class Engine:
         *,
         follower: Follower | None = None,
         depth: int = 1,
+        statics: Mapping[str, Mapping[str, float]] | None = None,
         state: str | Path | None = None,
     ) -> None:
         ahead.prepare()
         self.store = store
         self.depth = depth
+        self.statics = dict(statics or {})
         self._follower = follower
         self._capacity = store.spec.max_symbols
         self.next_g: I64 = np.full(self._capacity, -1, np.int64)
@@ -303,7 +311,7 @@ class Engine:
         """
         self.poll()
         nodes = _nodes(factors)
-        plan_factors(self.store, nodes)
+        plan_factors(self.store, nodes, self.statics)
         self._follower = follower
         old, values, index, origin = self.program, self._values, self._index, self.origin_g.copy()
         self._use(nodes)
@@ -380,11 +388,12 @@ class Engine:
 
     def _use(self, nodes: Mapping[str, Node]) -> None:
         """Make plan and program, or leave all as it is."""
-        plan = plan_factors(self.store, nodes)
+        plan = plan_factors(self.store, nodes, self.statics)
         index = self.store.column_index
         self.plan = plan
         self.program = Program(plan, self._capacity)
         self._scratch = Program(plan, 1)
+        self._static_version = -1
         self._index = {name: i for i, name in enumerate(plan.names)}
         self._is_cross = np.array(plan.is_cross)
         self._has_cross = any(step.cross for step in plan.steps)
@@ -489,6 +498,14 @@ class Engine:
         self._active = np.zeros(self._capacity, bool)
         self._active[self.store.slots] = True
         self._n_slots = self.store.reader.n_slots
+        if self.plan.statics and self._static_version != self._directory:
+            self._static_version = self._directory
+            for name in self.plan.statics:
+                given = self.statics.get(name) or _default(name, self.store)
+                values = np.full(self._capacity, np.nan)
+                for symbol, slot in self.store.symbols.items():
+                    values[slot] = given.get(symbol, np.nan)
+                self.program.set_static(name, values)
 
     def _look_at_directory(self) -> None:
         """Begin with listed symbols, end with delisted ones."""
@@ -625,7 +642,7 @@ class Engine:
                 break
         else:
             first = self._oldest(slot)
-            program.state[own, slot] = self.plan.initial[own]
+            program.state[own, slot] = program.fresh(slot)[own]
             self.origin_g[slot] = first
         for checkpoint in self._checkpoints:
             if checkpoint.next_g[slot] > g:  # it holds the bar as it was
@@ -662,11 +679,18 @@ class Engine:
         return self.store._arrived(g, seen)
 
 
-def plan_factors(store: Store, factors: Mapping[str, Node] | Sequence[registry.Entry]) -> Plan:
+def plan_factors(
+    store: Store,
+    factors: Mapping[str, Node] | Sequence[registry.Entry],
+    statics: Iterable[str] = (),
+) -> Plan:
     """The plan of these factors on this store. FactorError if they cannot be computed there."""
     nodes = _nodes(factors)
-    plan = Plan(nodes)
     index = store.column_index
+    if "open_time" not in index:
+        time_ms = bar_number() * float(store.interval_ms) + float(store.origin_ms)
+        nodes = replaced(nodes, {field("open_time"): time_ms})
+    plan = Plan(nodes, {*statics, *_DEFAULTS} - {*store.columns})
     lacking = [name for name in plan.fields if name not in index]
     if lacking:
         raise FactorError(
@@ -682,6 +706,16 @@ def plan_factors(store: Store, factors: Mapping[str, Node] | Sequence[registry.E
     return plan
 
 
+def _default(name: str, store: Store) -> Mapping[str, float]:
+    """What symbols have of a static field that nobody gave."""
+    if name != "is_btc":
+        return dict.fromkeys(store.symbols, 0.0)
+    coins = sorted(
+        (symbol for symbol in store.symbols if symbol.startswith("BTC")), key=lambda s: (len(s), s)
+    )
+    return {symbol: float(symbol in coins[:1]) for symbol in store.symbols}
+
+
 def _nodes(factors: Mapping[str, Node] | Sequence[registry.Entry]) -> Mapping[str, Node]:
     if isinstance(factors, Mapping):
         return factors
@@ -691,8 +725,8 @@ def _nodes(factors: Mapping[str, Node] | Sequence[registry.Entry]) -> Mapping[st
         raise FactorError(str(error)) from error
 
 
-def _readers(nodes: Mapping[str, Node], field: str) -> str:
-    names = [name for name, node in nodes.items() if field in Plan({name: node}).fields]
+def _readers(nodes: Mapping[str, Node], name_of: str) -> str:
+    names = [name for name, node in nodes.items() if name_of in Plan({name: node}).fields]
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 

@@ -79,7 +79,7 @@ def _line(text: str) -> None:
 
 
 def main(i: int, n: int) -> None:
-    """Compile what is missing, as the i-th of n: each begins elsewhere and leaves out what others have done."""
+    """Compile what is missing, as the i-th of n: each begins elsewhere, none does what others have done."""
     every = kernels()
     begin = len(every) * i // n
     for kernel in every[begin:] + every[:begin]:

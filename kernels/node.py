@@ -13,14 +13,14 @@ warm-up and missing bars are seen at the end of every chain. `==` is identity; `
 import hashlib
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Union
 
 from kernels.abi import Kernel
 
-__all__ = ["FOREVER", "Node", "Number", "Operator", "as_node", "constant", "field"]
+__all__ = ["FOREVER", "Node", "Number", "Operator", "as_node", "constant", "field", "replaced"]
 
 FOREVER: Final = math.inf
 """The memory of an operator that never forgets its first bar."""
@@ -250,6 +250,30 @@ def constant(value: float) -> Node:
     if found is None:
         found = _interned[("constant", repr(value))] = Node(None, (), (), 0, value=value)
     return found
+
+
+def replaced(nodes: Mapping[str, Node], by: Mapping[Node, Node]) -> dict[str, Node]:
+    """The same expressions with each node of `by` replaced, wherever it stands below."""
+    done: dict[Node, Node] = dict(by)
+    made: dict[str, Node] = {}
+    for name, top in nodes.items():
+        stack = [top]
+        while stack:
+            node = stack[-1]
+            if node in done or node.operator is None:
+                done.setdefault(node, node)
+                stack.pop()
+                continue
+            below = [x for x in node.inputs if x not in done]
+            if below:
+                stack += below
+                continue
+            inputs = tuple(done[x] for x in node.inputs)
+            same = all(x is y for x, y in zip(inputs, node.inputs, strict=True))
+            done[node] = node if same else node.operator(*inputs, parameters=node.parameters)[node.output]
+            stack.pop()
+        made[name] = done[top]
+    return made
 
 
 def as_node(value: Number) -> Node:

@@ -75,10 +75,13 @@ class Step:
 class Plan:
     """What it takes to compute `outputs`, a mapping of names to nodes, in that order.
 
+    statics  names of fields that are no columns of a bar: each symbol has one value for good, such as its
+             group; `Program.set_static` gives it
+
     ValueError for no outputs, or for one that is a constant.
     """
 
-    def __init__(self, outputs: Mapping[str, Node]) -> None:
+    def __init__(self, outputs: Mapping[str, Node], statics: Iterable[str] = ()) -> None:
         if not outputs:
             raise ValueError("a plan needs at least one output")
         for name, node in outputs.items():
@@ -90,7 +93,13 @@ class Plan:
         """The outputs' expressions."""
         calls = _calls(self.nodes)
         layout = _Layout(calls, set(self.nodes))
-        self.fields: Final = tuple(c.nodes[0].name for c in calls if c.is_field and c.nodes[0] is not MEMBER)
+        leaves = tuple(c.nodes[0].name for c in calls if c.is_field and c.nodes[0] is not MEMBER)
+        named = frozenset(statics)
+        self.statics: Final = tuple(name for name in leaves if name in named)
+        """The fields that each symbol has one value of."""
+        self.static_rows: Final = tuple(layout.place[field(name)] for name in self.statics)
+        """Where they lie: in every row of the series."""
+        self.fields: Final = tuple(name for name in leaves if name not in named)
         """The columns of the bar that are read, in order of first use."""
         self.field_rows: Final = tuple(layout.place[field(name)] for name in self.fields)
         """Where the fields lie."""
@@ -123,7 +132,19 @@ class Plan:
     @property
     def hash(self) -> str:
         """16 hex digits over all that decides what a state means: rows, calls, kernels' sources."""
-        parts = [repr((self.names, self.fields, self.field_rows, self.outputs, self.initial.tolist()))]
+        parts = [
+            repr(
+                (
+                    self.names,
+                    self.fields,
+                    self.field_rows,
+                    self.statics,
+                    self.static_rows,
+                    self.outputs,
+                    self.initial.tolist(),
+                )
+            )
+        ]
         parts += [f"{s.text} {s.words} {s.numbers} {s.operator.kernel.digest}" for s in self.steps]
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 

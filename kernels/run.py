@@ -307,6 +307,10 @@ class Program:
         )
         self.address = int(self._words.ctypes.data)
         """What the compiled functions take as `program`; valid as long as this object lives."""
+        self._statics: NDArray[np.float64] = np.full((len(plan.statics), n_slots), np.nan)
+        self._static_rows = [
+            (i, row) for i, s in enumerate(plan.static_rows) for row in range(s.row, s.row + s.mask + 1)
+        ]
         self.reset()
 
     @property
@@ -318,8 +322,31 @@ class Program:
         """Forget everything of one slot, or of all."""
         if slot is None:
             self._block[:] = self.plan.initial[:, None]
+            for i, row in self._static_rows:
+                self.state[row] = self._statics[i]
         else:
-            self.state[:, slot] = self.plan.initial
+            self.state[:, slot] = self.fresh(slot)
+
+    def fresh(self, slot: int) -> NDArray[np.float64]:
+        """What a slot's state is before its first bar: float64[n_rows], a copy."""
+        made = self.plan.initial.copy()
+        for i, row in self._static_rows:
+            made[row] = self._statics[i, slot]
+        return made
+
+    def set_static(self, name: str, values: NDArray[np.float64]) -> None:
+        """Give each slot its value of a static field, float64[n_slots], from now on. ValueError for a field
+        that the plan has no such of, or another shape."""
+        if name not in self.plan.statics or values.shape != (self.n_slots,):
+            raise ValueError(
+                f"a static field is one of {list(self.plan.statics)}, float64[{self.n_slots}];"
+                f" found {name!r}, {list(values.shape)}"
+            )
+        k = self.plan.statics.index(name)
+        self._statics[k] = values
+        for i, row in self._static_rows:
+            if i == k:
+                self.state[row] = values
 
 
 class OneSymbol:

@@ -17,6 +17,7 @@ from kernels.node import Node, field
 from kernels.plan import MEMBER, Plan
 from kernels.rolling import ts_mean, ts_std
 from kernels.run import Program
+from kernels.shift import delay
 from shm import Spec, Status, StoreWriter
 
 CLOSE, VOLUME = field("close"), field("volume")
@@ -338,3 +339,27 @@ def test_an_empty_market_and_a_symbol_of_three_bars(tmp_path: Path) -> None:
         writer.complete(102)
         assert engine.poll() == 1
         assert np.isnan(engine["mean"][0]) and engine["bar"][0] == 1.0 and engine["behind"][0] == 0.0
+
+
+def test_fields_that_are_no_columns(market: Market) -> None:
+    store = market.attach()
+    first = market.list("BTCX", market.g - 30, 30)
+    market.list("BTC", market.g - 30, 30)
+    given = {
+        "hour": field("open_time") / 3_600_000.0,
+        "flag": field("is_btc") * 2.0,
+        "before": delay(field("group"), 3) + CLOSE * 0.0,
+        "mine": field("weight") * 1.0,
+    }
+    engine = Engine(store, given, statics={"weight": {"S1": 0.5}, "group": {"S0": 7.0}})
+    market.close()
+    late = market.list("S99", market.g - 10, 10)
+    market.close()
+    engine.poll()
+    assert engine["hour"][0] == store.open_time_of(market.g - 1) / 3_600_000.0
+    assert engine["flag"][store["BTC"].slot] == 2.0 and engine["flag"][first] == 0.0 == engine["flag"][late]
+    assert engine["before"][0] == 7.0 and np.isnan(engine["before"][1])
+    assert engine["mine"][1] == 0.5 and np.isnan(engine["mine"][late])
+    market.correct(1, market.g - 40)
+    engine.poll()
+    assert engine["mine"][1] == 0.5
