@@ -366,6 +366,8 @@ def keys_of(kind: type) -> dict[str, Any]:
     for field in msgspec.structs.fields(kind):
         if field.name != "base_dir":
             default = field.default
+            if field.default_factory is not msgspec.NODEFAULT:
+                default = field.default_factory()
             nested = isinstance(default, msgspec.Struct)
             found[field.name] = keys_of(type(default)) if nested else default
     return found
