@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 import numpy as np
@@ -102,7 +103,7 @@ def time_live(
             whole[name].append((t1 - t0 + t4 - t2) / 1e3)
         return (t3 - t2) / 1e3
 
-    turns = interleave({name: lambda name=name: one_bar(name) for name in contenders}, rounds)
+    turns = interleave({name: partial(one_bar, name) for name in contenders}, rounds)
     whole = {name: values[1:] for name, values in whole.items()}
     alone, cold = {}, {}
     for name, contender in contenders.items():
