@@ -1,7 +1,8 @@
 """Operators on one bar of one symbol: arithmetic, comparison, logic, choice.
 
 NaN in an input gives NaN, except where an operator says otherwise. Truth is a float: 1.0 or 0.0.
-Each kernel reads its inputs' rows at the present bar and remembers nothing. Constants are folded, but for
+Each kernel reads its inputs' rows at the present bar and remembers nothing; it loads before it chooses, since
+a load that hangs on a condition keeps the loop from being vectorised. Constants are folded, but for
 log, exp, tanh, atan and powers: those have the kernel's own last bit, which Python's may miss.
 """
 
@@ -12,12 +13,13 @@ import numpy as np
 
 from kernels import fmath
 from kernels.abi import kernel, now, rows
-from kernels.node import Node, Number, Operator
+from kernels.node import Node, Number, Operator, as_node
 
 __all__ = [
     "ABSOLUTE",
     "ADD",
     "ATAN",
+    "BAR_NUMBER",
     "CLIP",
     "DIV",
     "EQUAL",
@@ -46,6 +48,7 @@ __all__ = [
     "absolute",
     "add",
     "atan",
+    "bar_number",
     "clip",
     "div",
     "equal",
@@ -162,7 +165,8 @@ def div(x: Number, y: Number) -> Node:
 @rows
 def _less(x: Any, y: Any, out: Any, n: int) -> None:
     for i in range(n):
-        out[i] = (1.0 if x[i] < y[i] else 0.0) if x[i] == x[i] and y[i] == y[i] else np.nan
+        a, b = x[i], y[i]
+        out[i] = (1.0 if a < b else 0.0) if a == a and b == b else np.nan
 
 
 @kernel
@@ -184,7 +188,8 @@ def less(x: Number, y: Number) -> Node:
 @rows
 def _less_equal(x: Any, y: Any, out: Any, n: int) -> None:
     for i in range(n):
-        out[i] = (1.0 if x[i] <= y[i] else 0.0) if x[i] == x[i] and y[i] == y[i] else np.nan
+        a, b = x[i], y[i]
+        out[i] = (1.0 if a <= b else 0.0) if a == a and b == b else np.nan
 
 
 @kernel
@@ -209,7 +214,8 @@ def less_equal(x: Number, y: Number) -> Node:
 @rows
 def _equal(x: Any, y: Any, out: Any, n: int) -> None:
     for i in range(n):
-        out[i] = (1.0 if x[i] == y[i] else 0.0) if x[i] == x[i] and y[i] == y[i] else np.nan
+        a, b = x[i], y[i]
+        out[i] = (1.0 if a == b else 0.0) if a == a and b == b else np.nan
 
 
 @kernel
@@ -231,7 +237,8 @@ def equal(x: Number, y: Number) -> Node:
 @rows
 def _logical_and(x: Any, y: Any, out: Any, n: int) -> None:
     for i in range(n):
-        out[i] = (1.0 if x[i] != 0.0 and y[i] != 0.0 else 0.0) if x[i] == x[i] and y[i] == y[i] else np.nan
+        a, b = x[i], y[i]
+        out[i] = (1.0 if a != 0.0 and b != 0.0 else 0.0) if a == a and b == b else np.nan
 
 
 @kernel
@@ -256,7 +263,8 @@ def logical_and(x: Number, y: Number) -> Node:
 @rows
 def _logical_or(x: Any, y: Any, out: Any, n: int) -> None:
     for i in range(n):
-        out[i] = (1.0 if x[i] != 0.0 or y[i] != 0.0 else 0.0) if x[i] == x[i] and y[i] == y[i] else np.nan
+        a, b = x[i], y[i]
+        out[i] = (1.0 if a != 0.0 or b != 0.0 else 0.0) if a == a and b == b else np.nan
 
 
 @kernel
@@ -363,7 +371,8 @@ def sqrt(x: Number) -> Node:
 @rows
 def _minimum(x: Any, y: Any, out: Any, n: int) -> None:
     for i in range(n):
-        out[i] = (x[i] if x[i] < y[i] else y[i]) if x[i] == x[i] and y[i] == y[i] else np.nan
+        a, b = x[i], y[i]
+        out[i] = (a if a < b else b) if a == a and b == b else np.nan
 
 
 @kernel
@@ -385,7 +394,8 @@ def minimum(x: Number, y: Number) -> Node:
 @rows
 def _maximum(x: Any, y: Any, out: Any, n: int) -> None:
     for i in range(n):
-        out[i] = (x[i] if x[i] > y[i] else y[i]) if x[i] == x[i] and y[i] == y[i] else np.nan
+        a, b = x[i], y[i]
+        out[i] = (a if a > b else b) if a == a and b == b else np.nan
 
 
 @kernel
@@ -407,7 +417,8 @@ def maximum(x: Number, y: Number) -> Node:
 @rows
 def _select(condition: Any, x: Any, y: Any, out: Any, n: int) -> None:
     for i in range(n):
-        out[i] = (x[i] if condition[i] != 0.0 else y[i]) if condition[i] == condition[i] else np.nan
+        c, a, b = condition[i], x[i], y[i]
+        out[i] = (a if c != 0.0 else b) if c == c else np.nan
 
 
 @kernel
@@ -433,7 +444,8 @@ def select(condition: Number, x: Number, y: Number) -> Node:
 @rows
 def _not_equal(x: Any, y: Any, out: Any, n: int) -> None:
     for i in range(n):
-        out[i] = (1.0 if x[i] != y[i] else 0.0) if x[i] == x[i] and y[i] == y[i] else np.nan
+        a, b = x[i], y[i]
+        out[i] = (1.0 if a != b else 0.0) if a == a and b == b else np.nan
 
 
 @kernel
@@ -500,9 +512,10 @@ def floor(x: Number) -> Node:
 @rows
 def _clip(x: Any, low: Any, high: Any, out: Any, n: int) -> None:
     for i in range(n):
-        missing = x[i] != x[i] or low[i] != low[i] or high[i] != high[i]
-        most = x[i] if x[i] < high[i] else high[i]
-        out[i] = np.nan if missing else (most if most > low[i] else low[i])
+        a, least, most = x[i], low[i], high[i]
+        missing = a != a or least != least or most != most
+        a = a if a < most else most
+        out[i] = np.nan if missing else (a if a > least else least)
 
 
 @kernel
@@ -550,7 +563,8 @@ def is_missing(x: Number) -> Node:
 @rows
 def _fill(x: Any, value: Any, out: Any, n: int) -> None:
     for i in range(n):
-        out[i] = x[i] if x[i] - x[i] == 0.0 else value[i]
+        a, b = x[i], value[i]
+        out[i] = a if a - a == 0.0 else b
 
 
 @kernel
@@ -666,6 +680,11 @@ POWER: Final = Operator("power", power_kernel, ("x", "y"))
 
 def power(x: Number, y: Number) -> Node:
     """X to the power of y; NaN for x < 0 with a y that is no whole number. 0 ** 0 is 1."""
+    if isinstance(y, int | float):
+        if y == 1.0:
+            return as_node(x)
+        if y == 2.0:
+            return mul(x, x)  # the same bits for a hundredth of the cost
     return POWER(x, y)[0]
 
 
@@ -689,3 +708,23 @@ SIGNED_POWER: Final = Operator("signed_power", signed_power_kernel, ("x", "e"))
 def signed_power(x: Number, e: Number) -> Node:
     """The magnitude of x to the power of e, with the sign of x; 0.0 at 0."""
     return SIGNED_POWER(x, e)[0]
+
+
+@rows
+def _bar_number(out: Any, g: float, n: int) -> None:
+    for i in range(n):
+        out[i] = g
+
+
+@kernel
+def bar_number_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """bar_number: the number of the bar; open_time = origin + bar_number * interval."""
+    _bar_number(now(state, stride, p, 0, g), float(g), n)
+
+
+BAR_NUMBER: Final = Operator("bar_number", bar_number_kernel, ())
+
+
+def bar_number() -> Node:
+    """The number of the bar, the same for all symbols, there or not: exact below 2**53."""
+    return BAR_NUMBER()[0]

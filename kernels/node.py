@@ -288,8 +288,8 @@ def as_node(value: Number) -> Node:
 def _binary(name: str, x: Number, y: Number) -> Node:
     from kernels import elementwise  # its operators are made of nodes: importing it above would be a circle
 
-    operator: Operator = getattr(elementwise, name.upper())
-    return operator(x, y)[0]
+    function: Callable[[Number, Number], Node] = getattr(elementwise, name)
+    return function(x, y)
 
 
 def _unary(name: str, x: Node) -> Node:

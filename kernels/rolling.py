@@ -46,65 +46,112 @@ _COUNT, _PIVOT, _MEAN, _SQUARE, _PEAK = range(5)  # own rows
 
 
 @rows
-def _slide(x: Any, old: Any, count: Any, pivot: Any, mean: Any, square: Any, peak: Any, n: int) -> int:
+def _slide(
+    x: Any,
+    old: Any,
+    count: Any,
+    pivot: Any,
+    mean: Any,
+    square: Any,
+    peak: Any,
+    out: Any,
+    variance: Any,
+    n: int,
+    least: float,
+) -> int:
     """Let x in and old out; how many symbols need a recomputation."""
     cancelled = 0
     for i in range(n):
-        enters = x[i] - x[i] == 0.0
-        leaves = old[i] - old[i] == 0.0
+        # All loads come first: one that hangs on a condition would be a masked load, or no vector at all.
+        v, w, c, zero, m, q, top = x[i], old[i], count[i], pivot[i], mean[i], square[i], peak[i]
+        enters = v - v == 0.0
+        leaves = w - w == 0.0
         # Everything is measured from a value nearby: at 1e9 the mean's own rounding would be 1e-7.
-        zero = x[i] if enters and count[i] == 0.0 else pivot[i]
-        m = mean[i]
-        c = count[i] + ((1.0 if enters else 0.0) - (1.0 if leaves else 0.0))
-        a, b = x[i] - zero, old[i] - zero
+        zero = v if enters and c == 0.0 else zero
+        c += (1.0 if enters else 0.0) - (1.0 if leaves else 0.0)
+        rest = max(c - 1.0, 1.0)
+        inverse = 1.0 / (c * rest)  # one division for both quotients
+        a, b = v - zero, w - zero
         da = a - m if enters else 0.0
         db = b - m if leaves else 0.0
-        new = m + (da - db) / c if c > 0.0 else 0.0
+        new = m + (da - db) * (inverse * rest) if c > 0.0 else 0.0
         # With m and new in the factors, one formula holds for entering, leaving and both at once.
-        q = square[i] + (da * (a - new if enters else 0.0) - db * (b - new if leaves else 0.0))
+        q += da * (a - new if enters else 0.0) - db * (b - new if leaves else 0.0)
         q = q if c > 0.0 else 0.0
-        top = max(peak[i], q)
+        top = max(top, q)
         cancelled += 1 if q < _CANCELLED * top else 0
         count[i] = c
         pivot[i] = zero
         mean[i] = new
         square[i] = q
         peak[i] = top
+        out[i] = zero + new if c >= least else np.nan
+        variance[i] = max(q, 0.0) * (inverse * c) if c >= max(least, 2.0) else np.nan
     return cancelled
 
 
 @rows
-def _sum(x: Any, count: Any, pivot: Any, mean: Any, n: int) -> None:
+def _let_in(x: Any, count: Any, pivot: Any, mean: Any, square: Any, n: int) -> None:
     for i in range(n):
-        enters = x[i] - x[i] == 0.0
-        pivot[i] = x[i] if enters and count[i] == 0.0 else pivot[i]
-        count[i] += 1.0 if enters else 0.0
-        mean[i] += x[i] - pivot[i] if enters else 0.0
+        v, c, zero, m, q = x[i], count[i], pivot[i], mean[i], square[i]
+        enters = v - v == 0.0
+        zero = v if enters and c == 0.0 else zero
+        d = v - zero if enters else 0.0
+        count[i] = c + (1.0 if enters else 0.0)
+        pivot[i] = zero
+        mean[i] = m + d
+        square[i] = q + d * d
 
 
 @rows
-def _centre(count: Any, pivot: Any, mean: Any, n: int) -> None:
+def _let_in_4(
+    x: Any, y: Any, z: Any, last: Any, count: Any, pivot: Any, mean: Any, square: Any, n: int
+) -> None:
+    """Four bars at once: most of the time goes to the state's rows."""
     for i in range(n):
-        pivot[i] += mean[i] / count[i] if count[i] > 0.0 else 0.0
-        mean[i] = 0.0
+        v0, v1, v2, v3 = x[i], y[i], z[i], last[i]
+        c, zero, m, q = count[i], pivot[i], mean[i], square[i]
+        enters = v0 - v0 == 0.0
+        zero = v0 if enters and c == 0.0 else zero
+        c += 1.0 if enters else 0.0
+        d = v0 - zero if enters else 0.0
+        m += d
+        q += d * d
+        enters = v1 - v1 == 0.0
+        zero = v1 if enters and c == 0.0 else zero
+        c += 1.0 if enters else 0.0
+        d = v1 - zero if enters else 0.0
+        m += d
+        q += d * d
+        enters = v2 - v2 == 0.0
+        zero = v2 if enters and c == 0.0 else zero
+        c += 1.0 if enters else 0.0
+        d = v2 - zero if enters else 0.0
+        m += d
+        q += d * d
+        enters = v3 - v3 == 0.0
+        zero = v3 if enters and c == 0.0 else zero
+        c += 1.0 if enters else 0.0
+        d = v3 - zero if enters else 0.0
+        count[i] = c
+        pivot[i] = zero
+        mean[i] = m + d
+        square[i] = q + d * d
 
 
 @rows
-def _square_up(x: Any, pivot: Any, mean: Any, square: Any, n: int) -> None:
+def _settle(
+    count: Any, pivot: Any, mean: Any, square: Any, peak: Any, out: Any, variance: Any, n: int, least: float
+) -> None:
     for i in range(n):
-        d = x[i] - pivot[i] if x[i] - x[i] == 0.0 else 0.0
-        mean[i] += d
-        square[i] += d * d
-
-
-@rows
-def _settle(count: Any, mean: Any, square: Any, peak: Any, n: int) -> None:
-    """The pivot is the mean but for its rounding: what is left of the first moment corrects the second."""
-    for i in range(n):
-        m = mean[i] / count[i] if count[i] > 0.0 else 0.0
-        square[i] = max(square[i] - mean[i] * m, 0.0)
+        c, zero, total, q = count[i], pivot[i], mean[i], square[i]
+        m = total / c if c > 0.0 else 0.0
+        q = max(q - total * m, 0.0)
         mean[i] = m
-        peak[i] = square[i]
+        square[i] = q
+        peak[i] = q
+        out[i] = zero + m if c >= least else np.nan
+        variance[i] = q / (c - 1.0) if c >= max(least, 2.0) else np.nan
 
 
 @rows
@@ -113,30 +160,30 @@ def _zero(x: Any, n: int) -> None:
         x[i] = 0.0
 
 
-@rows
-def _publish(
-    count: Any, pivot: Any, mean: Any, square: Any, out: Any, variance: Any, n: int, least: float
-) -> None:
-    for i in range(n):
-        c = count[i]
-        out[i] = pivot[i] + mean[i] if c >= least else np.nan
-        variance[i] = max(square[i], 0.0) / (c - 1.0) if c >= max(least, 2.0) else np.nan
-
-
 @part
 def _moments_anew(state: Any, stride: int, p: Any, g: int, n: int) -> None:
-    """The window as a whole, oldest bar first."""
-    window = p[8]
+    """The window as a whole, oldest bar first, measured from its first value.
+
+    One pass is enough: the first value's own squared deviation from the mean is part of the sum of all, so
+    what cancels is at most as many times the result as there are bars.
+    """
+    window, least = p[8], float(p[9])
     count, pivot = own(state, stride, p, 3, _COUNT), own(state, stride, p, 3, _PIVOT)
     mean, square = own(state, stride, p, 3, _MEAN), own(state, stride, p, 3, _SQUARE)
     for k in range(5):
         _zero(own(state, stride, p, 3, k), n)
-    for lag in range(window - 1, -1, -1):
-        _sum(back(state, stride, p, 2, g, lag), count, pivot, mean, n)
-    _centre(count, pivot, mean, n)
-    for lag in range(window - 1, -1, -1):
-        _square_up(back(state, stride, p, 2, g, lag), pivot, mean, square, n)
-    _settle(count, mean, square, own(state, stride, p, 3, _PEAK), n)
+    lag = window - 1
+    while lag >= 3:
+        x, y = back(state, stride, p, 2, g, lag), back(state, stride, p, 2, g, lag - 1)
+        z, last = back(state, stride, p, 2, g, lag - 2), back(state, stride, p, 2, g, lag - 3)
+        _let_in_4(x, y, z, last, count, pivot, mean, square, n)
+        lag -= 4
+    while lag >= 0:
+        _let_in(back(state, stride, p, 2, g, lag), count, pivot, mean, square, n)
+        lag -= 1
+    peak = own(state, stride, p, 3, _PEAK)
+    out, variance = now(state, stride, p, 0, g), now(state, stride, p, 1, g)
+    _settle(count, pivot, mean, square, peak, out, variance, n, least)
 
 
 @kernel
@@ -148,22 +195,21 @@ def moments(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
     out     mean, var: NaN below `min_periods` values (var: below 2 as well); NaN and inf are missing
     refresh exact every `window` bars, and for a symbol at once when its squared deviations collapse
     source  pandas Series.rolling(window, min_periods).mean(), .var(); Welford's update for a pair that
-            enters and leaves; corrected two-pass for the refresh
+            enters and leaves; sums measured from the first value for the refresh
     """
     window, least = p[8], float(p[9])
-    count, pivot = own(state, stride, p, 3, _COUNT), own(state, stride, p, 3, _PIVOT)
-    mean, square = own(state, stride, p, 3, _MEAN), own(state, stride, p, 3, _SQUARE)
     if (g + p[7]) % window == 0:
         _moments_anew(state, stride, p, g, n)
-    else:
-        x, old = now(state, stride, p, 2, g), back(state, stride, p, 2, g, window)
-        peak = own(state, stride, p, 3, _PEAK)
-        if _slide(x, old, count, pivot, mean, square, peak, n):
-            for i in range(n):
-                if square[i] < _CANCELLED * peak[i]:
-                    _moments_anew(at(state, i), stride, p, g, 1)
+        return
+    count, pivot = own(state, stride, p, 3, _COUNT), own(state, stride, p, 3, _PIVOT)
+    mean, square = own(state, stride, p, 3, _MEAN), own(state, stride, p, 3, _SQUARE)
+    peak = own(state, stride, p, 3, _PEAK)
+    x, old = now(state, stride, p, 2, g), back(state, stride, p, 2, g, window)
     out, variance = now(state, stride, p, 0, g), now(state, stride, p, 1, g)
-    _publish(count, pivot, mean, square, out, variance, n, least)
+    if _slide(x, old, count, pivot, mean, square, peak, out, variance, n, least):
+        for i in range(n):
+            if square[i] < _CANCELLED * peak[i]:
+                _moments_anew(at(state, i), stride, p, g, 1)
 
 
 MOMENTS: Final = Operator(
@@ -206,6 +252,22 @@ def _fourth(c: float, s1: float, s2: float, s3: float, s4: float) -> float:
     """The sum of fourth powers of deviations from the mean, from sums of powers of d = x - pivot."""
     m = s1 / c if c > 0.0 else 0.0
     return s4 - m * (4.0 * s3 - m * (6.0 * s2 - 3.0 * m * s1))
+
+
+@rows
+def _sum(x: Any, count: Any, pivot: Any, mean: Any, n: int) -> None:
+    for i in range(n):
+        enters = x[i] - x[i] == 0.0
+        pivot[i] = x[i] if enters and count[i] == 0.0 else pivot[i]
+        count[i] += 1.0 if enters else 0.0
+        mean[i] += x[i] - pivot[i] if enters else 0.0
+
+
+@rows
+def _centre(count: Any, pivot: Any, mean: Any, n: int) -> None:
+    for i in range(n):
+        pivot[i] += mean[i] / count[i] if count[i] > 0.0 else 0.0
+        mean[i] = 0.0
 
 
 @rows

@@ -10,7 +10,7 @@ import pytest
 
 from kernels import elementwise as e
 from kernels.node import Node, Operator, constant, field
-from tests.kernels.harness import DATA, Array, agree, check, run
+from tests.kernels.harness import DATA, START, Array, agree, check, run
 
 OPERATORS: Final = {value.name: value for value in vars(e).values() if isinstance(value, Operator)}
 
@@ -98,7 +98,12 @@ def call(operator: Operator) -> Node:
 
 
 def test_every_operator_has_a_reference() -> None:
-    assert set(REFERENCES) == set(OPERATORS)
+    assert {*REFERENCES, "bar_number"} == set(OPERATORS)
+
+
+def test_bar_number() -> None:
+    found = run({"out": e.bar_number(), "x": field("x")}, DATA)[:, 0]
+    assert (found == START + np.arange(len(found))[:, None]).all()
 
 
 @pytest.mark.parametrize("name", REFERENCES)
@@ -124,20 +129,22 @@ def test_at_the_edges(name: str) -> None:
 
 def test_functions_are_the_operators() -> None:
     for name, operator in OPERATORS.items():
+        assert operator.name == name
         inputs = [field(f) for f in ("x", "y", "z")[: len(operator.inputs)]]
         assert getattr(e, name)(*inputs) is operator(*inputs)[0]
 
 
 def test_operators_of_python() -> None:
     x, y = field("x"), field("y")
+    assert x**2 is e.mul(x, x) and x**1.0 is x
     assert x**y is e.power(x, y) and 2.0**y is e.power(2.0, y)
     assert ~x is e.logical_not(x) and (x > y) is e.less(y, x) and abs(-x) is e.absolute(e.neg(x))
 
 
-def test_power_of_two_is_the_square() -> None:
-    """Error below half an ulp before the last rounding: exact results stay exact."""
-    wholes = {"x": np.arange(-1000.0, 1000.0)[None, :]}
-    found = run({"square": field("x") ** 2.0, "cube": field("x") ** 3.0}, wholes)[0]
+def test_powers_that_are_exact() -> None:
+    """The error before the last rounding is small: results that a float64 holds stay exact."""
+    x, wholes = field("x"), {"x": np.arange(-1000.0, 1000.0)[None, :]}
+    found = run({"square": e.POWER(x, 2.0)[0], "cube": x**3.0}, wholes)[0]
     assert np.array_equal(found[0], wholes["x"][0] ** 2)
     assert np.array_equal(found[1], wholes["x"][0] * wholes["x"][0] ** 2)
 
