@@ -2,12 +2,34 @@
 
 from typing import Final
 
-from kernels import cross_section, cumulative, elementwise, exponential, machines, rolling, shift, weighted
+from kernels import (
+    cross_section,
+    cumulative,
+    elementwise,
+    exponential,
+    extremes,
+    machines,
+    regression,
+    rolling,
+    shift,
+    weighted,
+)
 from kernels.node import Operator
 
 __all__ = ["OPERATORS"]
 
-_MODULES: Final = (elementwise, shift, rolling, weighted, exponential, cumulative, machines, cross_section)
+_MODULES: Final = (
+    elementwise,
+    shift,
+    rolling,
+    weighted,
+    regression,
+    extremes,
+    exponential,
+    cumulative,
+    machines,
+    cross_section,
+)
 
 OPERATORS: Final[tuple[Operator, ...]] = tuple(
     value for module in _MODULES for value in vars(module).values() if isinstance(value, Operator)
