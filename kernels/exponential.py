@@ -58,8 +58,7 @@ def _exponential(
         total = total / divisor if c == seed else total
         v = (total if c <= seed else v + alpha * (x[i] - v)) if there else v
         value[i] = v
-        # One beyond the last limit is enough, and the count never grows out of a float's whole numbers.
-        count[i] = min(c, max(seed, least) + 1.0)
+        count[i] = min(c, max(seed, least))  # what is beyond decides nothing
         out[i] = v if c >= least else np.nan
 
 

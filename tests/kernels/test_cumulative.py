@@ -109,6 +109,13 @@ def test_streak() -> None:
     check(streak(x < y), expected, rtol=0.0)
 
 
+def test_the_unknown_ends_a_streak() -> None:
+    condition = np.array([1.0, 2.0, np.nan, 1.0, 1.0, 0.0, -1.0])[:, None]
+    found = run({"out": streak(x)}, {"x": condition})[:, 0, 0]
+    assert found.tolist()[:2] + found.tolist()[3:] == [1.0, 2.0, 1.0, 2.0, 0.0, 1.0]
+    assert np.isnan(found[2])
+
+
 def test_bars_since() -> None:
     def expected(x: Array, y: Array) -> Array:
         at = np.arange(len(x), dtype=float)

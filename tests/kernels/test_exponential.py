@@ -180,6 +180,15 @@ def test_ewm_variance_of_a_long_constant_fades_to_nothing() -> None:
     assert np.nanmax(np.abs(found - expected)) < 1e-12
 
 
+@pytest.mark.parametrize("span", range(8, 40))
+def test_one_value_has_no_variance_however_long_the_gap_behind_it(span: int) -> None:
+    x = np.full((60, 1), np.nan)
+    x[3], x[50] = 7.0, 8.0
+    found = run({"out": ewm_var(field("x"), span)}, {"x": x})[:, 0, 0]
+    assert np.isnan(found[:50]).all()
+    assert np.isfinite(found[50:]).all()
+
+
 def test_ewm_covariance_and_correlation() -> None:
     x, y = field("x"), field("y")
 
