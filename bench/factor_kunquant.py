@@ -9,6 +9,7 @@ All its symbols step together, in blocks of one vector: one symbol alone costs a
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import inspect
@@ -65,6 +66,16 @@ def absent() -> str:
         import KunQuant.runner.KunRunner  # noqa: F401
     except ImportError as error:
         return f"KunQuant does not load: {error}"
+    return _trial()
+
+
+@functools.cache
+def _trial() -> str:
+    """Whether the smallest set can be compiled and stepped."""
+    try:
+        Stream("ten", 1).run()
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        return f"KunQuant's factors do not compile here: {error}"
     return ""
 
 

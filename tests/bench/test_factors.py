@@ -187,6 +187,14 @@ def test_contenders_that_are_not_installed_are_said(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert factor_kunquant.absent() in ("KunQuant needs g++", "KunQuant is not installed")
 
+    def broken(name: str, way: str) -> None:
+        raise subprocess.CalledProcessError(1, "g++")
+
+    if factor_kunquant.absent() != "KunQuant is not installed":
+        monkeypatch.setattr(shutil, "which", lambda name: name)
+        monkeypatch.setattr(factor_kunquant, "_library", broken)
+        assert "do not compile here" in factor_kunquant.absent()
+
     def missing(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
