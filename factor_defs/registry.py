@@ -22,7 +22,7 @@ from kernels.node import Node
 
 __all__ = ["LIBRARIES", "Entry", "UnknownFactor", "columns", "find", "library", "lookup"]
 
-LIBRARIES: Final = ("bmac", "crypto", "qlib158")
+LIBRARIES: Final = ("bmac", "crypto", "ta", "qlib158")
 """The libraries of this package. A name without a library is looked for in bmac, then in the others; one
 that several of the others have must be said with its library."""
 
@@ -164,7 +164,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     """
     shown = known if isinstance(known, dict) else {x: x for x in known}
     lower = {x.lower(): x for x in shown}
-    near = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.6)
     if near:
         return f"; did you mean {' or '.join(shown[lower[x]] for x in near)}?"
     return f"; there are {', '.join([*shown][:8])}{', ...' if len(shown) > 8 else ''}"
