@@ -27,7 +27,8 @@ precise = pytest.mark.skipif(
 
 
 def values(node: Node, **data: Array) -> Array:
-    return run({"out": node}, {name: column[None, :] for name, column in data.items()})[0, 0]
+    found: Array = run({"out": node}, {name: column[None, :] for name, column in data.items()})[0, 0]
+    return found
 
 
 def ulps(found: Array, exact: Any) -> float:
@@ -145,6 +146,6 @@ def test_order_is_kept() -> None:
         (atan, 0.66),
         (atan, 2.414213562373095),
     ):
-        near = around * (1.0 + np.arange(-2000, 2001) * 2.0**-50)
+        near: Array = float(around) * (1.0 + np.arange(-2000, 2001) * 2.0**-50)
         found = values(function(x), x=near)
         assert (np.diff(found) >= -np.spacing(np.abs(found[1:]))).all()
