@@ -428,8 +428,11 @@ CS_RANK: Final = Operator("cs_rank", rank, inputs=("x",), outputs=("", "order", 
 def cs_rank(x: Number) -> Node:
     """Place of each symbol's x among all symbols with a value, divided by their number: in (0, 1].
 
-    Equals share the mean of their places, as pandas rank(axis=1, pct=True) has it.
+    Equals share the mean of their places, as pandas rank(axis=1, pct=True) has it. The rank of a rank is that
+    rank, and is not computed again.
     """
+    if isinstance(x, Node) and x.operator is CS_RANK and x.output == 0:
+        return x
     return CS_RANK(x)[0]
 
 

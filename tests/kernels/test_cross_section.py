@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from kernels.cross_section import (
+    CS_RANK,
     cs_bottom,
     cs_count,
     cs_demean,
@@ -167,6 +168,16 @@ def check_strangers(node: Node, data: Mapping[str, Array], members: Array, found
 
 def test_rank() -> None:
     check(cs_rank(X), lambda x: x.rank(pct=True))
+
+
+def test_rank_of_a_rank_is_that_rank() -> None:
+    ranked = cs_rank(X)
+    assert cs_rank(ranked) is ranked
+    data = bars(512)
+    members = data.pop("member")
+    once = run({"out": ranked}, data, members=members)
+    again = run({"out": CS_RANK(ranked)[0]}, data, members=members)
+    same_bits(again, once)
 
 
 def test_rank_of_near_values_is_exact() -> None:
