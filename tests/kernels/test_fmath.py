@@ -146,6 +146,6 @@ def test_order_is_kept() -> None:
         (atan, 0.66),
         (atan, 2.414213562373095),
     ):
-        near: Array = float(around) * (1.0 + np.arange(-2000, 2001) * 2.0**-50)
+        near = np.asarray(around * (1.0 + np.arange(-2000, 2001) * 2.0**-50), np.float64)
         found = values(function(x), x=near)
         assert (np.diff(found) >= -np.spacing(np.abs(found[1:]))).all()
