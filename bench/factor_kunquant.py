@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 from factor_bars import COLUMNS, F64
 
-__all__ = ["INPUTS", "SETS", "Batch", "Stream", "absent", "lanes"]
+__all__ = ["INPUTS", "SETS", "Batch", "Stream", "absent", "graph", "lanes"]
 
 INPUTS: Final = {
     "open": "open",
@@ -90,8 +90,8 @@ def lanes() -> int:
 # ---- building ---------------------------------------------------------------------------------------------
 
 
-def _function(name: str) -> Any:
-    """The expressions of one set."""
+def graph(name: str) -> Any:
+    """The expressions of one set, as KunQuant's graph before it is compiled."""
     from KunQuant.Op import Builder, Input, Output
     from KunQuant.predefined import Alpha101, Alpha158
     from KunQuant.Stage import Function
@@ -184,7 +184,7 @@ def _library(name: str, way: str) -> Any:
     label = f"{name}_{way}"
     gxx = subprocess.run(["g++", "-march=native", "-Q", "--help=target"], capture_output=True, check=True)
     parts = [importlib.metadata.version("KunQuant"), repr(settings)]
-    parts += [inspect.getsource(_function), inspect.getsource(_ten)]
+    parts += [inspect.getsource(graph), inspect.getsource(_ten)]
     key = hashlib.sha256("\0".join(parts).encode() + gxx.stdout).hexdigest()[:16]
     wanted = _cache() / f"kunquant-{label}-{key}.so"
     if not wanted.exists():
@@ -196,7 +196,7 @@ def _library(name: str, way: str) -> Any:
             contextlib.redirect_stdout(io.StringIO()),
         ):
             made = cfake.compileit(
-                [(label, _function(name), config)],
+                [(label, graph(name), config)],
                 label,
                 cfake.CppCompilerConfig(),
                 tempdir=folder,

@@ -44,11 +44,15 @@ _SETS: Final[dict[str, Callable[[], dict[str, Node]]]] = {
     "alpha158": _library("qlib158"),
     "alpha101": _library("alpha101"),
     "ten": _ten,
+    "alpha101_as_kunquant": lambda: importlib.import_module("factor_translate").translated("alpha101"),
 }
 
 
 def plan_of(name: str, only: Sequence[str] | None = None) -> Plan:
-    """A set's plan: all of it, or the factors named, in that order. `pkg.module` names another library."""
+    """A set's plan: all of it, or the factors named, in that order. `pkg.module` names another library.
+
+    `alpha101_as_kunquant` is KunQuant's reading of that set (factor_translate.py).
+    """
     nodes = _SETS[name]() if name in _SETS else importlib.import_module(name).nodes()
     return Plan(nodes if only is None else {key: nodes[key] for key in only})
 
