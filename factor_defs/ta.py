@@ -16,17 +16,18 @@ from typing import Final
 from factor_defs.fields import close, high, low, open_, volume
 from factor_defs.published import Factor, defaults
 from kernels.cumulative import cum_count, cum_sum
-from kernels.elementwise import absolute, atan, equal, fill, less, maximum, minimum, select, sqrt
+from kernels.elementwise import absolute, atan, fill, less, maximum, minimum, not_equal, select, sqrt
 from kernels.exponential import dema as _dema
 from kernels.exponential import ema as _ema
 from kernels.exponential import exponential, rma
 from kernels.exponential import kama as _kama
 from kernels.exponential import tema as _tema
 from kernels.extremes import ts_argmax, ts_argmin, ts_max, ts_min
+from kernels.indicators import directional_movement, ratio, rises_falls, true_range, where_known
 from kernels.machines import directed_sum
 from kernels.machines import sar as _sar
 from kernels.machines import supertrend as _supertrend
-from kernels.node import Node, Number
+from kernels.node import Node
 from kernels.quantiles import ts_mad
 from kernels.regression import ts_beta, ts_corr, ts_forecast, ts_slope
 from kernels.rolling import ts_mean, ts_sum, ts_var
@@ -36,18 +37,12 @@ from kernels.weighted import decay_linear
 __all__ = ["FACTORS", "nodes"]
 
 _typical: Final = (high + low + close) / 3.0
-_before: Final = delay(close, 1)
-_true_range: Final = maximum(high - low, maximum(absolute(high - _before), absolute(low - _before)))
+_true_range: Final = true_range(high, low, close)
 
 
-def _ratio(x: Number, y: Node, empty: float = 0.0) -> Node:
-    """x / y, or `empty` where y is 0."""
-    return select(equal(y, 0.0), empty, x / y)
-
-
-def _with(other: Node, x: Node) -> Node:
-    """x where `other` has a value: TA-Lib begins all outputs of a function with the last of them."""
-    return select(equal(other, other), x, x)
+def _unless_rounding(difference: Node, x: Node, y: Node) -> Node:
+    """The difference of x and y, or 0 where only the order in which prices were added makes one."""
+    return select(less(1e-14 * (absolute(x) + absolute(y)), absolute(difference)), difference, 0.0)
 
 
 # ---- moving averages --------------------------------------------------------------------------------------
@@ -150,7 +145,7 @@ def bbands(
 
 def accbands(timeperiod: int = 20) -> dict[str, Node]:
     """Headley's bands: SMAs of high * (1 + w), close and low * (1 - w), w = 4 (high - low) / (high + low)."""
-    width = _ratio(4.0 * (high - low), high + low)
+    width = ratio(4.0 * (high - low), high + low)
     return {
         "upperband": ts_mean(high * (1.0 + width), timeperiod),
         "middleband": ts_mean(close, timeperiod),
@@ -194,7 +189,7 @@ def macdfix(signalperiod: int = 9, *, real: Node = close) -> dict[str, Node]:
 def _macd(real: Node, fast: int, slow: int, alpha: float, slow_alpha: float, n: int) -> dict[str, Node]:
     line = exponential(real, alpha, skip=slow - fast, seed=fast) - exponential(real, slow_alpha, seed=slow)
     signal = _ema(line, n, "mean")
-    return {"macd": _with(signal, line), "macdsignal": signal, "macdhist": line - signal}
+    return {"macd": where_known(line, signal), "macdsignal": signal, "macdhist": line - signal}
 
 
 def apo(fastperiod: int = 12, slowperiod: int = 26, matype: int = 1, *, real: Node = close) -> Node:
@@ -207,25 +202,19 @@ def ppo(fastperiod: int = 12, slowperiod: int = 26, matype: int = 1, *, real: No
     """100 * (fast mean - slow mean) / slow mean."""
     fast, slow = sorted((fastperiod, slowperiod))
     base = ma(slow, matype, real=real)
-    return 100.0 * _ratio(ma(fast, matype, real=real) - base, base)
-
-
-def _moves(timeperiod: int, real: Node) -> tuple[Node, Node]:
-    """Wilder's means of rises and of falls."""
-    change = delta(real, 1)
-    return rma(maximum(change, 0.0), timeperiod, "mean"), rma(maximum(-change, 0.0), timeperiod, "mean")
+    return 100.0 * ratio(ma(fast, matype, real=real) - base, base)
 
 
 def rsi(timeperiod: int = 14, *, real: Node = close) -> Node:
     """100 * mean rise / (mean rise + mean fall), Wilder's means; 0 where nothing moved."""
-    up, down = _moves(timeperiod, real)
-    return 100.0 * _ratio(up, up + down)
+    up, down = rises_falls(real, timeperiod)
+    return 100.0 * ratio(up, up + down)
 
 
 def cmo(timeperiod: int = 14, *, real: Node = close) -> Node:
     """Chande's momentum: 100 * (mean rise - mean fall) / (their sum), here with Wilder's means."""
-    up, down = _moves(timeperiod, real)
-    return 100.0 * _ratio(up - down, up + down)
+    up, down = rises_falls(real, timeperiod)
+    return 100.0 * ratio(up - down, up + down)
 
 
 def stochrsi(
@@ -243,7 +232,7 @@ def mom(timeperiod: int = 10, *, real: Node = close) -> Node:
 
 def rocp(timeperiod: int = 10, *, real: Node = close) -> Node:
     """(x - old) / old, where old is x `timeperiod` bars ago."""
-    return _ratio(delta(real, timeperiod), delay(real, timeperiod))
+    return ratio(delta(real, timeperiod), delay(real, timeperiod))
 
 
 def roc(timeperiod: int = 10, *, real: Node = close) -> Node:
@@ -253,7 +242,7 @@ def roc(timeperiod: int = 10, *, real: Node = close) -> Node:
 
 def rocr(timeperiod: int = 10, *, real: Node = close) -> Node:
     """x / old."""
-    return _ratio(real, delay(real, timeperiod))
+    return ratio(real, delay(real, timeperiod))
 
 
 def rocr100(timeperiod: int = 10, *, real: Node = close) -> Node:
@@ -275,13 +264,13 @@ def trix(timeperiod: int = 30, *, real: Node = close) -> Node:
 def _position(high: Node, low: Node, close: Node, n: int) -> Node:
     """Percent of the way from lowest low to highest high; 0 where there is no way."""
     bottom = ts_min(low, n)
-    return 100.0 * _ratio(close - bottom, ts_max(high, n) - bottom)
+    return 100.0 * ratio(close - bottom, ts_max(high, n) - bottom)
 
 
 def _stochf(high: Node, low: Node, close: Node, k: int, d: int) -> dict[str, Node]:
     fastk = _position(high, low, close, k)
     fastd = ts_mean(fastk, d)
-    return {"fastk": _with(fastd, fastk), "fastd": fastd}
+    return {"fastk": where_known(fastk, fastd), "fastd": fastd}
 
 
 def stochf(fastk_period: int = 5, fastd_period: int = 3) -> dict[str, Node]:
@@ -293,18 +282,20 @@ def stoch(fastk_period: int = 5, slowk_period: int = 3, slowd_period: int = 3) -
     """Mean of the percent of the way from lowest low to highest high, and the mean of that."""
     slowk = ts_mean(_position(high, low, close, fastk_period), slowk_period)
     slowd = ts_mean(slowk, slowd_period)
-    return {"slowk": _with(slowd, slowk), "slowd": slowd}
+    return {"slowk": where_known(slowk, slowd), "slowd": slowd}
 
 
 def willr(timeperiod: int = 14) -> Node:
     """-100 * (highest high - close) / (highest high - lowest low)."""
     top = ts_max(high, timeperiod)
-    return -100.0 * _ratio(top - close, top - ts_min(low, timeperiod))
+    return -100.0 * ratio(top - close, top - ts_min(low, timeperiod))
 
 
 def cci(timeperiod: int = 14) -> Node:
     """(typical price - its mean) / (0.015 * mean absolute deviation)."""
-    return _ratio(_typical - ts_mean(_typical, timeperiod), 0.015 * ts_mad(_typical, timeperiod))
+    mean = ts_mean(_typical, timeperiod)
+    away = _unless_rounding(_typical - mean, _typical, mean)
+    return ratio(away, 0.015 * ts_mad(_typical, timeperiod))
 
 
 def aroon(timeperiod: int = 14) -> dict[str, Node]:
@@ -322,14 +313,14 @@ def aroonosc(timeperiod: int = 14) -> Node:
 
 def bop() -> Node:
     """(close - open) / (high - low)."""
-    return _ratio(close - open_, high - low)
+    return ratio(close - open_, high - low)
 
 
 def ultosc(timeperiod1: int = 7, timeperiod2: int = 14, timeperiod3: int = 28) -> Node:
     """Williams' ultimate oscillator: buying pressure over true range of three windows, weights 4, 2, 1."""
-    pressure = close - minimum(low, _before)
+    pressure = close - minimum(low, delay(close, 1))
     short, middle, long = (
-        _ratio(ts_sum(pressure, n), ts_sum(_true_range, n))
+        ratio(ts_sum(pressure, n), ts_sum(_true_range, n))
         for n in sorted((timeperiod1, timeperiod2, timeperiod3))
     )
     return 100.0 / 7.0 * (4.0 * short + 2.0 * middle + long)
@@ -339,16 +330,10 @@ def imi(timeperiod: int = 14) -> Node:
     """100 * sum of gains / (gains + losses), from open to close within bars; 50 where nothing moved."""
     move = close - open_
     gains = ts_sum(maximum(move, 0.0), timeperiod)
-    return 100.0 * _ratio(gains, gains + ts_sum(maximum(-move, 0.0), timeperiod), 0.5)
+    return 100.0 * ratio(gains, gains + ts_sum(maximum(-move, 0.0), timeperiod), 0.5)
 
 
 # ---- directional movement ---------------------------------------------------------------------------------
-
-
-def _movements() -> tuple[Node, Node]:
-    rise, fall = delta(high, 1), -delta(low, 1)
-    plus = select((rise > fall) & (rise > 0.0), rise, 0.0)
-    return plus, select((fall > rise) & (fall > 0.0), fall, 0.0)
 
 
 def _wilder(x: Node, n: int, least: int) -> Node:
@@ -360,17 +345,17 @@ def _wilder(x: Node, n: int, least: int) -> Node:
 
 def plus_dm(timeperiod: int = 14) -> Node:
     """Wilder's sum of rises of the high, where they are greater than falls of the low."""
-    return _wilder(_movements()[0], timeperiod, timeperiod - 1)
+    return _wilder(directional_movement(high, low)[0], timeperiod, timeperiod - 1)
 
 
 def minus_dm(timeperiod: int = 14) -> Node:
     """Wilder's sum of falls of the low, where they are greater than rises of the high."""
-    return _wilder(_movements()[1], timeperiod, timeperiod - 1)
+    return _wilder(directional_movement(high, low)[1], timeperiod, timeperiod - 1)
 
 
 def _indicator(movement: Node, n: int) -> Node:
     # For one bar TA-Lib leaves the 100 out.
-    return (100.0 if n > 1 else 1.0) * _ratio(movement, _wilder(_true_range, n, n))
+    return (100.0 if n > 1 else 1.0) * ratio(movement, _wilder(_true_range, n, n))
 
 
 def plus_di(timeperiod: int = 14) -> Node:
@@ -386,7 +371,7 @@ def minus_di(timeperiod: int = 14) -> Node:
 def dx(timeperiod: int = 14) -> Node:
     """100 * |PLUS_DI - MINUS_DI| / (PLUS_DI + MINUS_DI)."""
     plus, minus = plus_di(timeperiod), minus_di(timeperiod)
-    return 100.0 * _ratio(absolute(plus - minus), plus + minus)
+    return 100.0 * ratio(absolute(plus - minus), plus + minus)
 
 
 def adx(timeperiod: int = 14) -> Node:
@@ -415,7 +400,7 @@ def atr(timeperiod: int = 14) -> Node:
 
 def natr(timeperiod: int = 14) -> Node:
     """100 * ATR / close."""
-    return 100.0 * _ratio(atr(timeperiod), close)
+    return 100.0 * ratio(atr(timeperiod), close)
 
 
 # ---- volume -----------------------------------------------------------------------------------------------
@@ -425,11 +410,9 @@ def mfi(timeperiod: int = 14) -> Node:
     """100 * money flow of rises / money flow: typical price * volume, by the typical price's direction."""
     old = delay(_typical, 1)
     change = _typical - old
-    # Three prices added in another order differ in the last digit: that is no change.
-    moved = less(1e-14 * (absolute(_typical) + absolute(old)), absolute(change))
-    flow = select(moved, _typical * volume, 0.0)
+    flow = select(not_equal(_unless_rounding(change, _typical, old), 0.0), _typical * volume, 0.0)
     rises = ts_sum(select(less(change, 0.0), 0.0, flow), timeperiod)
-    return 100.0 * _ratio(rises, ts_sum(flow, timeperiod))
+    return 100.0 * ratio(rises, ts_sum(flow, timeperiod))
 
 
 def obv(*, real: Node = close) -> Node:
@@ -439,7 +422,7 @@ def obv(*, real: Node = close) -> Node:
 
 def ad() -> Node:
     """Sum of volume * ((close - low) - (high - close)) / (high - low); 0 for a bar without a range."""
-    return cum_sum(_ratio((close - low) - (high - close), high - low) * volume)
+    return cum_sum(ratio((close - low) - (high - close), high - low) * volume)
 
 
 def adosc(fastperiod: int = 3, slowperiod: int = 10) -> Node:
@@ -509,7 +492,7 @@ def correl(timeperiod: int = 30, *, real0: Node = high, real1: Node = low) -> No
 
 def _defined(x: Node, complete: Node) -> Node:
     """x, or 0 where it is undefined though the window is complete."""
-    return _with(complete, fill(x, 0.0))
+    return where_known(fill(x, 0.0), complete)
 
 
 # ---- windows ----------------------------------------------------------------------------------------------
