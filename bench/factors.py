@@ -64,9 +64,9 @@ AS_KUNQUANT = {"alpha101": "alpha101_as_kunquant"}
 """Sets that KunQuant reads in another way than we: timed are both, the ratio is that of the same formulas."""
 
 AGREEING = {"alpha158": 1.0, "alpha101": 0.85, "ten": 1.0}
-"""Part of a set's factors on which we and KunQuant must agree before anything is timed. Alpha101 ranks what is
-equal but for rounding (a correlation of two bars is 1 or -1): there KunQuant's stream and its own batch differ
-on more factors than we differ from its stream."""
+"""Part of a set's factors on which we and KunQuant must agree before anything is timed. Alpha101 ranks what
+is equal but for rounding (a correlation of two bars is 1 or -1): there KunQuant's stream and its own batch
+differ on more factors than we differ from its stream."""
 
 
 class Disagreement(AssertionError):
