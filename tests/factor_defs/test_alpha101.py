@@ -23,6 +23,7 @@ from kernels.cross_section import CS_RANK
 from kernels.node import field
 from kernels.plan import Plan
 from tests.factor_defs.bars import Bars, check_bits, compute
+from tests.kernels.harness import START, run, same_bits
 
 Frame = Any
 Tree = tuple[Any, ...]
@@ -385,6 +386,31 @@ def test_bits() -> None:
     random = np.random.default_rng(1)
     bars["group"] = np.tile(random.integers(0, 3, 9).astype(float), (300, 1))
     check_bits(alpha101.nodes(field("group")), bars)
+
+
+def test_warm_up_and_memory_are_as_promised() -> None:
+    """The first value comes when the plan says; a run begun later has the same bits once its start is
+    forgotten."""
+    bars = generated(9, 700)
+    nodes = alpha101.nodes()
+    plan = Plan(nodes)
+    members = np.isfinite(bars["close"]).astype(float)
+    found = run(nodes, bars, members=members)
+    later = run(
+        nodes,
+        {name: np.ascontiguousarray(x[41:]) for name, x in bars.items()},
+        members=members[41:],
+        start=START + 41,
+    )
+    for k, name in enumerate(plan.names):
+        # 7 and 21 choose between a number and a series: the number may come before the series is there.
+        first = np.flatnonzero(np.isfinite(found[:, k, 0]))[0]
+        assert first == plan.warm_up[k] or name in ("alpha007", "alpha021"), name
+        forgotten = int(plan.memory[k])
+        assert forgotten < 620, name
+        same_bits(
+            np.ascontiguousarray(later[forgotten:, k]), np.ascontiguousarray(found[41 + forgotten :, k])
+        )
 
 
 def test_equal_parts_are_computed_once() -> None:
