@@ -444,7 +444,8 @@ def var(timeperiod: int = 5, *, real: Node = close) -> Node:
 
 def stddev(timeperiod: int = 5, nbdev: float = 1.0, *, real: Node = close) -> Node:
     """`nbdev` population standard deviations of the last `timeperiod` bars."""
-    return float(nbdev) * sqrt(var(timeperiod, real=real))
+    one = sqrt(var(timeperiod, real=real))
+    return one if nbdev == 1.0 else nbdev * one
 
 
 def avgdev(timeperiod: int = 14, *, real: Node = close) -> Node:
