@@ -26,7 +26,7 @@ from factor_defs.fields import (
 from factor_defs.published import Factor, defaults
 from kernels.cross_section import cs_mean, cs_pick, cs_rank, cs_std
 from kernels.cumulative import cum_sum, ts_fill, ts_max_drawdown
-from kernels.elementwise import absolute, fill, floor, log, maximum, sqrt
+from kernels.elementwise import absolute, fill, floor, log, sqrt
 from kernels.node import Node, field
 from kernels.regression import ts_beta, ts_beta_residual, ts_corr, ts_slope
 from kernels.rolling import ts_kurt, ts_mean, ts_skew, ts_sum, ts_sum_if, ts_var, ts_zscore
@@ -139,19 +139,14 @@ _body: Final = log(close / open_)
 _rs: Final = log(high / close) * log(high / open_) + log(low / close) * log(low / open_)
 
 
-def _root(variance: Node) -> Node:
-    # A sum that is zero but for its rounding may be below it.
-    return sqrt(maximum(variance, 0.0))
-
-
 def vol_close(window: int = 60) -> Node:
     """sqrt(mean of r^2)."""
-    return _root(ts_mean(_r * _r, window))
+    return sqrt(ts_mean(_r * _r, window))
 
 
 def vol_parkinson(window: int = 60) -> Node:
     """sqrt(mean of log(high / low)^2 / (4 log 2)). Source: Parkinson, Journal of Business 53 (1980)."""
-    return _root(ts_mean(_span_2, window) * (0.25 / math.log(2.0)))
+    return sqrt(ts_mean(_span_2, window) * (0.25 / math.log(2.0)))
 
 
 def vol_garman_klass(window: int = 60) -> Node:
@@ -159,7 +154,7 @@ def vol_garman_klass(window: int = 60) -> Node:
 
     Source: Garman and Klass, Journal of Business 53 (1980).
     """
-    return _root(ts_mean(0.5 * _span_2 - (2.0 * math.log(2.0) - 1.0) * (_body * _body), window))
+    return sqrt(ts_mean(0.5 * _span_2 - (2.0 * math.log(2.0) - 1.0) * (_body * _body), window))
 
 
 def vol_rogers_satchell(window: int = 60) -> Node:
@@ -167,7 +162,7 @@ def vol_rogers_satchell(window: int = 60) -> Node:
 
     Source: Rogers and Satchell, Annals of Applied Probability 1 (1991).
     """
-    return _root(ts_mean(_rs, window))
+    return sqrt(ts_mean(_rs, window))
 
 
 def vol_yang_zhang(window: int = 60) -> Node:
@@ -180,7 +175,7 @@ def vol_yang_zhang(window: int = 60) -> Node:
         raise ValueError(f"VolYangZhang: window must be 2 or more, found {window}")
     k = 0.34 / (1.34 + (window + 1) / (window - 1))
     gap = ts_var(log(open_ / delay(close, 1)), window)
-    return _root(gap + k * ts_var(_body, window) + (1.0 - k) * ts_mean(_rs, window))
+    return sqrt(gap + k * ts_var(_body, window) + (1.0 - k) * ts_mean(_rs, window))
 
 
 def return_skew(window: int = 60) -> Node:

@@ -209,6 +209,19 @@ def test_a_symbol_that_is_no_member_moves_nobody() -> None:
         b.agree(without[name], wanted[key], name)
 
 
+def test_volatility_of_bars_that_stand_still_is_zero() -> None:
+    """Not NaN: what a sum that slid over large moves leaves behind may be below zero."""
+    x = b.generated()
+    for name in ("open", "high", "low", "close"):
+        x[name][200:] = x["close"][199]
+    nodes = {
+        name: node for name, node in crypto.nodes().items() if name.startswith("Vol") and "Z" not in name
+    }
+    for name, found in b.compute(nodes, x).items():
+        still = found[261:, [0, 1, 2, 3, 4, 7]]
+        assert (still >= 0).all() and (still < 1e-6).all(), name
+
+
 def test_yang_zhang_needs_two_bars() -> None:
     with pytest.raises(ValueError, match="window must be 2 or more, found 1"):
         crypto.vol_yang_zhang(1)
