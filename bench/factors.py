@@ -238,40 +238,48 @@ def one_symbol(figures: Figures, name: str, n_symbols: int, sweep: Sweep) -> Non
     random = np.random.default_rng(1)
     out = np.zeros((n_symbols, n_outputs))
     times = np.empty((n_symbols, 3))
-    warm: list[Any] = []
-    cold = []
-    for k, bar in enumerate(bars[WARM : WARM + 60]):
-        slots = random.permutation(n_symbols)
-        ours.g += 1
-        where = (ours.address, ours.g)
+
+    def close_all(bar: F64, slots: Any) -> F64:
+        """[len(slots), 3] us."""
+        where = (ours.address, ours.g, slots)
         data = (bar.ctypes.data, ours.columns.ctypes.data, n_symbols, out.ctypes.data, n_outputs)
-        close_one_by_one(*where, slots[1:], *data, times[1:])
-        warm += [times[1:].copy()] if k else []
+        close_one_by_one(*where, *data, times[: len(slots)])
+        return times[: len(slots)] / 1e3
+
+    warm, cold = [], []
+    for bar in bars[WARM : WARM + 40]:
+        ours.g += 1
+        warm.append(close_all(bar, random.permutation(n_symbols)))
+    for bar in bars[WARM + 40 : WARM + 70]:  # afterwards: a sweep makes the next closes cold as well
+        ours.g += 1
+        slots = random.permutation(n_symbols)
         sweep()
-        close_one_by_one(*where, slots[:1], *data, times[:1])
-        cold += [times[0, 2] / 1e3] if k else []
-    step, load, whole = np.concatenate(warm).T / 1e3
+        cold.append(close_all(bar, slots[:1])[0, 2])
+        close_all(bar, slots[1:])
+    step, load, whole = np.concatenate(warm[1:]).T
     note = f"load, step and read-out; min {whole.min():.3g}, p99 {np.quantile(whole, 0.99):.3g}; "
     note += f"step alone {np.median(step):.3g}, with load {np.median(load):.3g}; "
-    note += f"cold {statistics.median(cold):.3g}"
+    note += f"cold {statistics.median(cold[1:]):.3g}"
     figures.add(f"{name}_one_symbol_us", float(np.median(whole)), note)
 
     one = np.empty(n_outputs)
-    forming = bars[-1]
-    peeks: list[float] = []
-    cold = []
-    for k in range(4000):
-        slot = int(random.integers(n_symbols))
-        swept = k % 200 == 199
-        if swept:
-            sweep()
-        address, to = forming.ctypes.data + 8 * slot, one.ctypes.data
-        began = time.perf_counter_ns()
-        ours.peek(slot, address, n_symbols, to)
-        (cold if swept else peeks).append((time.perf_counter_ns() - began) / 1e3)
-    note = f"a call from Python; min {min(peeks):.3g}, p99 {quantile(peeks, 0.99):.3g}; "
-    note += f"cold {statistics.median(cold):.3g}"
-    figures.add(f"{name}_peek_us", statistics.median(peeks), note)
+    forming, to = bars[-1].ctypes.data, one.ctypes.data
+
+    def peeks(slots: list[int], before: Callable[[], None] | None = None) -> list[float]:
+        found = []
+        for slot in slots:
+            if before:
+                before()
+            began = time.perf_counter_ns()
+            ours.peek(slot, forming + 8 * slot, n_symbols, to)
+            found.append((time.perf_counter_ns() - began) / 1e3)
+        return found
+
+    warm_peeks = peeks(random.integers(n_symbols, size=5000).tolist())[1000:]
+    cold_peeks = peeks(random.integers(n_symbols, size=30).tolist(), sweep)
+    note = f"a call from Python; min {min(warm_peeks):.3g}, p99 {quantile(warm_peeks, 0.99):.3g}; "
+    note += f"cold {statistics.median(cold_peeks):.3g}"
+    figures.add(f"{name}_peek_us", statistics.median(warm_peeks), note)
 
 
 def indicators(figures: Figures, rounds: int, n: int = 400) -> None:
