@@ -31,7 +31,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,9 @@ from shm import Status
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Engine", "FactorError", "Follower", "plan_factors"]
+    from bmac_stream.history import Factored
+
+__all__ = ["Engine", "FactorError", "Follower", "bound", "default_static", "named", "plan_factors"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -149,7 +151,7 @@ class Engine:
         self._n_slots = 0
         self._corrections = 0
         self._told_g = -1
-        self._use(_nodes(factors))
+        self._use(named(factors))
         if state is not None:
             self._restore(Path(state))
         self.poll()
@@ -310,7 +312,7 @@ class Engine:
         follower  who is told from now on; it begins with every symbol
         """
         self.poll()
-        nodes = _nodes(factors)
+        nodes = named(factors)
         plan_factors(self.store, nodes, self.statics)
         self._follower = follower
         old, values, index, origin = self.program, self._values, self._index, self.origin_g.copy()
@@ -332,6 +334,13 @@ class Engine:
         self._checkpoint()
         self._tell_all()
         return shared
+
+    def batch(self, source: Any, *, out: F64 | None = None) -> "Factored":
+        """These factors over a history of bars, in memory of their own: see bmac_stream.history."""
+        from bmac_stream import history
+
+        nodes = dict(zip(self.plan.names, self.plan.nodes, strict=True))
+        return history.batch(nodes, source, interval=self.store.interval, statics=self.statics, out=out)
 
     # ---- keeping -------------------------------------------------------------------------------------
 
@@ -501,7 +510,7 @@ class Engine:
         if self.plan.statics and self._static_version != self._directory:
             self._static_version = self._directory
             for name in self.plan.statics:
-                given = self.statics.get(name) or _default(name, self.store)
+                given = self.statics.get(name) or default_static(name, self.store.symbols)
                 values = np.full(self._capacity, np.nan)
                 for symbol, slot in self.store.symbols.items():
                     values[slot] = given.get(symbol, np.nan)
@@ -685,17 +694,15 @@ def plan_factors(
     statics: Iterable[str] = (),
 ) -> Plan:
     """The plan of these factors on this store. FactorError if they cannot be computed there."""
-    nodes = _nodes(factors)
-    index = store.column_index
-    if "open_time" not in index:
-        time_ms = bar_number() * float(store.interval_ms) + float(store.origin_ms)
-        nodes = replaced(nodes, {field("open_time"): time_ms})
-    plan = Plan(nodes, {*statics, *_DEFAULTS} - {*store.columns})
-    lacking = [name for name in plan.fields if name not in index]
+    nodes = named(factors)
+    plan = bound(nodes, store.columns, store.interval_ms, store.origin_ms, statics)
+    lacking = [name for name in plan.fields if name not in store.columns]
     if lacking:
+        readers = [name for name, node in nodes.items() if lacking[0] in Plan({name: node}).fields]
+        who = ", ".join(readers[:3]) + (", ..." if len(readers) > 3 else "")
         raise FactorError(
-            f"store {store.name!r} has no columns {lacking}, which {_readers(nodes, lacking[0])} read;"
-            f" it has {', '.join(store.columns)}"
+            f"store {store.name!r} has no columns {lacking}, which {who} read; it has"
+            f" {', '.join(store.columns)}"
         )
     for name, warm_up in zip(plan.names, plan.warm_up, strict=True):
         if warm_up >= store.window:
@@ -706,17 +713,24 @@ def plan_factors(
     return plan
 
 
-def _default(name: str, store: Store) -> Mapping[str, float]:
-    """What symbols have of a static field that nobody gave."""
-    if name != "is_btc":
-        return dict.fromkeys(store.symbols, 0.0)
-    coins = sorted(
-        (symbol for symbol in store.symbols if symbol.startswith("BTC")), key=lambda s: (len(s), s)
-    )
-    return {symbol: float(symbol in coins[:1]) for symbol in store.symbols}
+def bound(
+    nodes: Mapping[str, Node],
+    columns: Iterable[str],
+    interval_ms: int,
+    origin_ms: int,
+    statics: Iterable[str] = (),
+) -> Plan:
+    """A plan over bars of these columns: `open_time` follows from the bar's number, flags and groups are
+    static unless they are columns."""
+    own = set(columns)
+    if "open_time" not in own:
+        time_ms = bar_number() * float(interval_ms) + float(origin_ms)
+        nodes = replaced(nodes, {field("open_time"): time_ms})
+    return Plan(nodes, {*statics, *_DEFAULTS} - own)
 
 
-def _nodes(factors: Mapping[str, Node] | Sequence[registry.Entry]) -> Mapping[str, Node]:
+def named(factors: Mapping[str, Node] | Sequence[registry.Entry]) -> Mapping[str, Node]:
+    """Factors as a mapping of column names to expressions. FactorError for entries that mean none."""
     if isinstance(factors, Mapping):
         return factors
     try:
@@ -725,9 +739,13 @@ def _nodes(factors: Mapping[str, Node] | Sequence[registry.Entry]) -> Mapping[st
         raise FactorError(str(error)) from error
 
 
-def _readers(nodes: Mapping[str, Node], name_of: str) -> str:
-    names = [name for name, node in nodes.items() if name_of in Plan({name: node}).fields]
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+def default_static(name: str, symbols: Iterable[str]) -> Mapping[str, float]:
+    """What symbols have of a static field that nobody gave: see `Engine`."""
+    known = list(symbols)
+    if name != "is_btc":
+        return dict.fromkeys(known, 0.0)
+    coins = sorted((symbol for symbol in known if symbol.startswith("BTC")), key=lambda s: (len(s), s))
+    return {symbol: float(symbol in coins[:1]) for symbol in known}
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
