@@ -53,8 +53,9 @@ def _operators() -> Iterator[str]:
             yield "\n".join(functions)
     yield "### The kernels behind them"
     yield "What each remembers, when it is recomputed, how ties and missing values are treated."
-    for operator in OPERATORS:
-        yield f"```\n{_promises(operator)}\n```"
+    promises = [_promises(operator) for operator in OPERATORS]
+    yield "```\n" + "\n".join(text for text in promises if "\n" not in text) + "\n```"
+    yield from (f"```\n{text}\n```" for text in promises if "\n" in text)
 
 
 def _promises(operator: Operator) -> str:

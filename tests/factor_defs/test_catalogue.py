@@ -1,5 +1,6 @@
 """docs/factors.md is what the code says."""
 
+import re
 from pathlib import Path
 
 from factor_defs.catalogue import catalogue
@@ -15,8 +16,9 @@ def test_the_list_in_docs_is_made_from_the_code() -> None:
 
 def test_everything_is_in_it() -> None:
     text = catalogue()
+    lines = text.splitlines()
     for operator in OPERATORS:
-        assert f"```\n{operator.name}" in text
+        assert any(re.match(rf"{operator.name}\b", line) for line in lines)
     for name in LIBRARIES:
         assert f"## `{name}`" in text
         for column in library(name):
