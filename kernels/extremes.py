@@ -205,8 +205,10 @@ def ts_range_position(x: Number, window: int, min_periods: int | None = None) ->
 
 def _window(window: int, min_periods: int | None, newest: bool) -> tuple[int, int, int]:
     least = window if min_periods is None else min_periods
-    if window < 1 or not 1 <= least <= window:
+    whole = isinstance(window, int) and isinstance(least, int) and not isinstance(window, bool)
+    if not whole or window < 1 or not 1 <= least <= window:
         raise ValueError(
-            f"1 <= min_periods <= window is expected, found window {window}, min_periods {least}"
+            f"whole numbers 1 <= min_periods <= window are expected, found window {window!r}, "
+            f"min_periods {least!r}"
         )
     return window, least, int(newest)

@@ -688,9 +688,10 @@ def ts_forecast(x: Number, window: int, ahead: int = 1, min_periods: int | None 
 
 def _window(window: int, min_periods: int | None) -> tuple[int, int]:
     least = window if min_periods is None else min_periods
-    if window < 2 or not 1 <= least <= window:
+    whole = isinstance(window, int) and isinstance(least, int) and not isinstance(window, bool)
+    if not whole or window < 2 or not 1 <= least <= window:
         raise ValueError(
-            f"1 <= min_periods <= window and a window of 2 or more are expected, found window {window}, "
-            f"min_periods {least}"
+            f"whole numbers 1 <= min_periods <= window and a window of 2 or more are expected, found "
+            f"window {window!r}, min_periods {least!r}"
         )
     return window, least

@@ -69,7 +69,7 @@ def test_value_and_place_are_one_pass() -> None:
     assert [step.operator.name for step in plan.steps] == ["ts_highest", "ts_lowest"]
 
 
-@pytest.mark.parametrize(("window", "least"), [(0, None), (5, 0), (5, 6)])
-def test_windows_that_mean_nothing(window: int, least: int | None) -> None:
+@pytest.mark.parametrize(("window", "least"), [(0, None), (5, 0), (5, 6), (5.0, None)])
+def test_windows_that_mean_nothing(window: Any, least: int | None) -> None:
     with pytest.raises(ValueError, match="min_periods <= window"):
         ts_max(X, window, least)

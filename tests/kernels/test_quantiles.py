@@ -103,7 +103,12 @@ def test_a_zero_is_a_zero() -> None:
     """Which of two equal zeros left the sorted window may not show later."""
     random = np.random.default_rng(2)
     x = np.where(random.random((400, 8)) < 0.5, 0.0, -0.0)
-    found = run({"q": ts_quantile(X, 6, 0.3)}, {"x": x})[5:]
+    outputs = {
+        "q": ts_quantile(X, 6, 0.3),
+        "even": ts_median_deviation(X, 6),
+        "odd": ts_median_deviation(X, 7),
+    }
+    found = run(outputs, {"x": x})[6:]
     assert (found == 0.0).all()
     assert not np.signbit(found).any()
 

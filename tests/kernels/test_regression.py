@@ -177,7 +177,7 @@ def test_one_pass_gives_the_whole_line() -> None:
     assert len(Plan({"cov": ts_cov(X, Y, 9), "corr": ts_corr(X, Y, 9)}).steps) == 1
 
 
-@pytest.mark.parametrize(("window", "least"), [(1, None), (5, 0), (5, 6)])
-def test_windows_that_mean_nothing(window: int, least: int | None) -> None:
+@pytest.mark.parametrize(("window", "least"), [(1, None), (5, 0), (5, 6), (5.0, None)])
+def test_windows_that_mean_nothing(window: Any, least: int | None) -> None:
     with pytest.raises(ValueError, match="min_periods <= window"):
         ts_slope(X, window, least)
