@@ -212,11 +212,16 @@ def compute(nodes: Mapping[str, Node], bars: Bars) -> dict[str, Array]:
     return {name: found[:, k] for k, name in enumerate(nodes)}
 
 
-def agree(found: Array, expected: Array, name: str, rtol: float = 1e-9, atol: float = 1e-12) -> None:
-    """Fail where values differ by more than rtol * |expected| + atol, or one is NaN and the other not."""
+def agree(found: Array, expected: Array, name: str, rtol: float = 1e-9, atol: float | None = None) -> None:
+    """Fail where values differ by more than rtol * |expected| + atol, or one is NaN and the other not.
+
+    atol  None: 1e-12 of what is usual for the symbol; a value near zero is a difference of such values
+    """
     expected = np.asarray(expected, float)
+    usual = np.nan_to_num(pd.DataFrame(np.abs(expected)).median().to_numpy())
+    least = 1e-12 * usual if atol is None else atol
     with np.errstate(invalid="ignore"):
-        close = (np.abs(found - expected) <= rtol * np.abs(expected) + atol) | (found == expected)
+        close = (np.abs(found - expected) <= rtol * np.abs(expected) + least) | (found == expected)
     wrong = np.argwhere(~(close | (np.isnan(found) & np.isnan(expected))))
     assert not len(wrong), (
         f"{name}: first of {len(wrong)} at (bar, symbol) {tuple(map(int, wrong[0]))}: "

@@ -14,10 +14,6 @@ from tests.kernels.harness import Array
 
 Reference = Callable[[int], Array]
 
-_TIGHT = (1e-9, 1e-12)
-_LOOSE = dict.fromkeys(("CORR", "CORD", "RSQR"), (1e-7, 1e-8))
-"""What is left of a window that hardly moves is rounding, in pandas as here."""
-
 
 def simple(x: Bars) -> dict[str, Array]:
     """The bar's shape and its prices."""
@@ -122,8 +118,7 @@ def hold(x: Bars, newest: bool = False) -> None:
     found, wanted = b.compute(qlib158.nodes(newest), x), expected(x, newest)
     assert list(found) == list(wanted)
     for name, value in wanted.items():
-        rtol, atol = _LOOSE.get(name.rstrip("0123456789"), _TIGHT)
-        b.agree(found[name], value, name, rtol, atol)
+        b.agree(found[name], value, name)
 
 
 def test_generated_bars() -> None:
