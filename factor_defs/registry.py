@@ -22,7 +22,7 @@ from kernels.node import Node
 
 __all__ = ["LIBRARIES", "Entry", "UnknownFactor", "columns", "find", "library", "lookup"]
 
-LIBRARIES: Final = ("bmac", "crypto", "ta", "qlib158", "alpha101")
+LIBRARIES: Final = ("bmac", "crypto", "ta", "qlib158", "alpha101", "gtja191")
 """The libraries of this package. A name without a library is looked for in bmac, then in the others; one
 that several of the others have must be said with its library."""
 
