@@ -445,12 +445,12 @@ def restore(figures: Figures, name: str, n_symbols: int, rounds: int, kunquant: 
         figures.add(f"{name}_{key}_ms", found.median(key), f"{notes[key]}; {low:.3g} to {high:.3g}")
 
 
-def memory(figures: Figures, names: Sequence[str]) -> None:
+def memory(figures: Figures, sets: dict[str, bool]) -> None:
     """Bytes of state that a step of 512 symbols touches, against what the machine copies in that time."""
     n_symbols = PAGE // 8
-    for name in names:
+    for name, kunquant in sets.items():
         bars = make_bars(WARM + 120, n_symbols)
-        ours = Ours(plan_of(name), n_symbols)
+        ours = Ours(plan_of(AS_KUNQUANT.get(name, name) if kunquant else name), n_symbols)
         ours.replay(bars[:WARM])
         touched = touched_bytes(ours, bars[WARM:])
         if touched is None:
@@ -575,7 +575,7 @@ def main(
         indicators(figures, 9)
         if not factor_indicators.absent(factor_indicators.TaLib):
             market_of_handles(figures, 512)
-    memory(figures, list(against))
+    memory(figures, against)
     for name in against:
         one_symbol(figures, name, 512, sweep)
     if "alpha158" in against:
