@@ -36,7 +36,7 @@ class TaLib:
         from talib import stream
 
         high, low, close = (np.ascontiguousarray(history[:, k]) for k in (_HIGH, _LOW, _CLOSE))
-        self.on_close = [
+        self.on_close: list[Any] = [
             stream.SMA(close, 20),
             stream.EMA(close, 20),
             stream.RSI(close, 14),
@@ -47,7 +47,7 @@ class TaLib:
             stream.MIN(close, 20),
             stream.ROC(close, 100),
         ]
-        self.on_bar = stream.ATR(high, low, close, 14)
+        self.on_bar: Any = stream.ATR(high, low, close, 14)
         self.update = self._calls("update")
         self.peek = self._calls("peek")
 

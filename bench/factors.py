@@ -474,9 +474,10 @@ def check(figures: Figures, sets: Sequence[str], n_symbols: int, n_bars: int, de
     why_not = factor_kunquant.absent()
     if why_not:
         print(f"absent: kunquant: {why_not}")
-    for name, engine in factor_indicators.ENGINES.items():
-        if why := factor_indicators.absent(engine):
-            print(f"absent: {name}: {why}")
+    if "ten" in sets:  # importing ta_numba takes 13 s: it compiles all it has
+        for name, engine in factor_indicators.ENGINES.items():
+            if why := factor_indicators.absent(engine):
+                print(f"absent: {name}: {why}")
     against: dict[str, bool] = {}
     for name in sets:
         if why := factor_ours.absent(name):
@@ -587,7 +588,7 @@ def main(
             history(figures, name, n_symbols, n_bars, 3, kunquant)
     if "alpha158" in against:
         factor_engine.measure(figures)
-    growth(figures, "alpha158" if "alpha158" in against else None)
+    growth(figures, "alpha158" if "alpha158" in against else None, min(300, 10 * rounds))
     floors(figures, against)
     sys.exit(figures.finish(json))
 
