@@ -55,11 +55,8 @@ def main(store, n_run_times=0, peek_s=1.0, directory="/dev/shm"):
         # rows are in the order of the store's panels; NaN: not enough bars, or not there
         strength, taker = engine["strength"], engine["crypto:TakerRatio_20"]
         slots = np.flatnonzero(np.isfinite(strength))
-        best = sorted(slots, key=lambda slot: -strength[slot])[:3]
-        names = [market.panel_symbols[slot] for slot in best]
-        text = ", ".join(
-            f"{name} (takers bought {taker[i]:.0%})" for name, i in zip(names, best, strict=True)
-        )
+        best = {market.panel_symbols[i]: taker[i] for i in slots[np.argsort(-strength[slots])][:3]}
+        text = ", ".join(f"{symbol} (takers bought {share:.0%})" for symbol, share in best.items())
         when = datetime.fromtimestamp(run_time / 1e3, UTC).strftime("%H:%M")
         print(f"{run_time} {when} {len(slots)} symbols, strongest {text}", flush=True)
         strongest = next(iter(best), None)
