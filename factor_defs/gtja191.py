@@ -63,10 +63,9 @@ _last_close: Final = delay(close, 1)
 _move: Final = delta(close, 1)
 _rises: Final = close > _last_close
 _falls: Final = close < _last_close
-_typical: Final = (close + high + low) / 3.0
+_typical: Final = (high + low + close) / 3.0
 _span: Final = high - low
 _true_range: Final = maximum(maximum(_span, absolute(_last_close - high)), absolute(_last_close - low))
-_tr: Final = maximum(maximum(_span, absolute(high - _last_close)), absolute(low - _last_close))
 _hd: Final = delta(high, 1)
 _ld: Final = delay(low, 1) - low
 _opening: Final = delta(open_, 1)
@@ -133,7 +132,7 @@ def _swing() -> Node:
 
 def _directional() -> Node:
     """Smoothed difference of directional movements, in percent: of alpha172 and alpha186."""
-    ranges = ts_sum(_tr, 14)
+    ranges = ts_sum(_true_range, 14)
     down = ts_sum(select((_ld > 0.0) & (_ld > _hd), _ld, 0.0), 14) * 100.0 / ranges
     up = ts_sum(select((_hd > 0.0) & (_hd > _ld), _hd, 0.0), 14) * 100.0 / ranges
     return ts_mean(absolute(down - up) / (down + up) * 100.0, 6)
@@ -1180,7 +1179,8 @@ def alpha157() -> Node:
     """Alpha157: (TSMIN(PROD(RANK(RANK(LOG(SUM(TSMIN(RANK(RANK((-1 * RANK(DELTA((CLOSE - 1), 5))))), 2),
     1)))), 1), 5) + TSRANK(DELAY((-1 * RET), 6), 5))
     """
-    # Ranks of ranks, sums and products of one bar, and the logarithm below a rank change nothing.
+    # Ranks of ranks, sums and products of one bar, the logarithm below a rank and the 1 less in both closes
+    # change nothing; but of prices like 1e-7 the 1 would leave no digit.
     falls = cs_rank(ts_min(cs_rank(-delta(close, 5)), 2))
     return ts_min(falls, 5) + ts_rank(delay(-_ret, 6), 5)
 
