@@ -38,7 +38,7 @@ def finite(x: Array) -> "pd.Series[float]":
         (ts_fill(x), lambda x: finite(x).ffill()),
         (drawdown(x), lambda x: (finite(x) / finite(x).cummax() - 1).where(finite(x).cummax() > 0)),
     ],
-    ids=repr,
+    ids=lambda x: repr(x) if isinstance(x, Node) else "reference",
 )
 def test_as_pandas(node: Node, reference: Callable[[Array], object]) -> None:
     check(node, reference, rtol=0.0)
