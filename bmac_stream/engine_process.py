@@ -24,6 +24,7 @@ from bmac_stream.factor_writer import CROSS, FactorWriter, specs
 from bmac_stream.factors import SUFFIX
 from kernels.plan import Plan
 from shm import Spec, StoreWriter
+from shm.segment import segment_path
 
 __all__ = ["EngineProcess", "command_line", "main"]
 
@@ -166,6 +167,8 @@ class EngineProcess:
             return writer
 
         first = open_one(self.name, own)
+        if cross is None:
+            self._take_name_from(self.name + CROSS)
         try:
             return FactorWriter(plan, first, open_one(self.name + CROSS, cross) if cross else None)
         except BaseException:
@@ -185,11 +188,17 @@ class EngineProcess:
             log.info("the factors are the same")
             return writer
         self.config = config
+        for name in (self.name, self.name + CROSS):
+            self._take_name_from(name)  # before it is closed: readers shall attach anew, not miss a writer
         writer.close()
         made = self._open(engine.store, plan)
         shared = engine.set_factors(config.factors, follower=made)
         log.info("%d factors from now on, %d calls go on from before", len(engine.names), shared)
         return made
+
+    def _take_name_from(self, store: str) -> None:
+        """Whoever reads this store gets StoreRetired."""
+        segment_path(store, self.config.store.directory).unlink(missing_ok=True)
 
     def _save(self, engine: Engine) -> None:
         if engine.g < 0 or not self.config.factor_state_every_sec:

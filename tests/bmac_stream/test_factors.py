@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from bmac_stream.engine import Engine, plan_factors
+from bmac_stream.engine_process import EngineProcess
 from bmac_stream.errors import StoreNotFound, StoreRetired
 from bmac_stream.factor_writer import CROSS, FactorWriter, specs
 from bmac_stream.factors import SUFFIX, Factors, attach_factors
 from shm import Spec, Status, StoreWriter
+from shm.segment import segment_path
 from tests.bmac_stream.test_engine import CLOSE, FIRST, Market, agree, nodes
 
 DEPTH = 5
@@ -250,6 +252,40 @@ def test_the_process_from_start_to_stop(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         log.close()
+        market.writer.close()
+
+
+def test_other_factors_retire_what_readers_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that waits is told to attach anew, also where no factor is behind a cross-section any more."""
+    market = Market(tmp_path)
+    process = EngineProcess(_config(market, [["PctChg", 5], ["crypto:RankReturn", 5]]))
+    store = market.attach()
+    writer = process._open(store, plan_factors(store, process.config.factors))
+    engine = Engine(store, process.config.factors, follower=writer, depth=DEPTH)
+    before = attach_factors("bars" + SUFFIX, directory=tmp_path)
+    assert before.cross is not None
+    readers, close, told = (before.own, before.cross), FactorWriter.close, []
+
+    def watched(self: FactorWriter) -> None:
+        for one in readers:  # never a moment at which it is only known that nobody writes
+            with pytest.raises(StoreRetired):
+                one.check()
+            told.append(one.name)
+        close(self)
+
+    try:
+        _config(market, [["PctChg", 5]])
+        with monkeypatch.context() as patch:
+            patch.setattr(FactorWriter, "close", watched)
+            writer = process._change(engine, writer)
+        assert told == [one.name for one in readers]
+        with attach_factors("bars" + SUFFIX, directory=tmp_path) as after:
+            assert after.names == ("PctChg_5",) and after.cross is None
+        assert not segment_path("bars" + SUFFIX + CROSS, tmp_path).exists()
+    finally:
+        before.close()
+        writer.close()
+        store.close()
         market.writer.close()
 
 
