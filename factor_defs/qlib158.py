@@ -11,20 +11,30 @@ Names and formulas are those of qlib's `Alpha158DL` (microsoft/qlib, qlib/contri
 - Of equal extremes the oldest counts, as in qlib; `newest=True` takes the newest, as KunQuant does.
 
 What several factors need is written in one way, so that a plan computes it once: the mean and deviation of a
-window are one pass, so are its three regression factors, its extreme and where it lies, its two quantiles.
+window are one pass, so are its three regression factors, its extreme and where it lies, its two quantiles and
+the rank, its rises and falls, and what several of them are divided by (kernels/ratios.py).
 """
 
 from collections.abc import Callable
 from typing import Final
 
 from factor_defs.fields import close, high, low, open_, volume, vwap
-from kernels.elementwise import absolute, log, maximum, minimum
+from kernels.elementwise import absolute, log
 from kernels.extremes import ts_argmax, ts_argmin, ts_max, ts_min
 from kernels.node import Node
 from kernels.quantiles import ts_quantile, ts_rank
+from kernels.ratios import (
+    bar_shape,
+    both_over,
+    moments_over,
+    position,
+    root_over,
+    ts_move_shares,
+    ts_path_shares,
+)
 from kernels.regression import ts_corr, ts_residual, ts_rsquare, ts_slope
-from kernels.rolling import ts_count, ts_mean, ts_std, ts_sum
-from kernels.shift import delay, delta
+from kernels.rolling import ts_mean, ts_var
+from kernels.shift import delay
 
 __all__ = ["FACTORS", "WINDOWS", "nodes"]
 
@@ -37,55 +47,52 @@ _EPSILON: Final = 1e-12
 
 # ---- the shape of the bar --------------------------------------------------------------------------------
 
-_span: Final = high - low + _EPSILON
-_upper: Final = high - maximum(open_, close)
-_lower: Final = minimum(open_, close) - low
-_shift: Final = 2.0 * close - high - low
+_shape: Final = bar_shape(open_, high, low, close, _EPSILON)
 
 
 def kmid() -> Node:
     """(close - open) / open."""
-    return (close - open_) / open_
+    return _shape["mid"]
 
 
 def klen() -> Node:
     """(high - low) / open."""
-    return (high - low) / open_
+    return _shape["length"]
 
 
 def kmid2() -> Node:
     """(close - open) / (high - low + 1e-12)."""
-    return (close - open_) / _span
+    return _shape["mid_2"]
 
 
 def kup() -> Node:
     """The upper shadow: (high - max(open, close)) / open."""
-    return _upper / open_
+    return _shape["up"]
 
 
 def kup2() -> Node:
     """(high - max(open, close)) / (high - low + 1e-12)."""
-    return _upper / _span
+    return _shape["up_2"]
 
 
 def klow() -> Node:
     """The lower shadow: (min(open, close) - low) / open."""
-    return _lower / open_
+    return _shape["down"]
 
 
 def klow2() -> Node:
     """(min(open, close) - low) / (high - low + 1e-12)."""
-    return _lower / _span
+    return _shape["down_2"]
 
 
 def ksft() -> Node:
     """(2 close - high - low) / open."""
-    return _shift / open_
+    return _shape["shift"]
 
 
 def ksft2() -> Node:
     """(2 close - high - low) / (high - low + 1e-12)."""
-    return _shift / _span
+    return _shape["shift_2"]
 
 
 # ---- prices ----------------------------------------------------------------------------------------------
@@ -123,19 +130,23 @@ def roc(window: int = 5) -> Node:
     return delay(close, window) / close
 
 
+def _moments(x: Node, window: int, by: Node) -> tuple[Node, Node]:
+    return moments_over(ts_mean(x, window), ts_var(x, window), by)
+
+
 def ma(window: int = 5) -> Node:
     """ts_mean(close, window) / close."""
-    return ts_mean(close, window) / close
+    return _moments(close, window, close)[0]
 
 
 def std(window: int = 5) -> Node:
     """ts_std(close, window) / close."""
-    return ts_std(close, window) / close
+    return _moments(close, window, close)[1]
 
 
 def beta(window: int = 5) -> Node:
     """Slope of close on time, per bar: ts_slope(close, window) / close."""
-    return ts_slope(close, window) / close
+    return both_over(ts_slope(close, window), ts_residual(close, window), close)[0]
 
 
 def rsqr(window: int = 5) -> Node:
@@ -145,7 +156,7 @@ def rsqr(window: int = 5) -> Node:
 
 def resi(window: int = 5) -> Node:
     """The last residual of close on time: ts_residual(close, window) / close."""
-    return ts_residual(close, window) / close
+    return both_over(ts_slope(close, window), ts_residual(close, window), close)[1]
 
 
 def qtlu(window: int = 5) -> Node:
@@ -178,8 +189,7 @@ def min_(window: int = 5) -> Node:
 
 def rsv(window: int = 5) -> Node:
     """(close - ts_min(low, window)) / (ts_max(high, window) - ts_min(low, window) + 1e-12)."""
-    bottom = ts_min(low, window)
-    return (close - bottom) / (ts_max(high, window) - bottom + _EPSILON)
+    return position(close, ts_min(low, window), ts_max(high, window), _EPSILON)
 
 
 def imax(window: int = 5, newest: bool = False) -> Node:
@@ -220,17 +230,17 @@ def cord(window: int = 5) -> Node:
 
 def wvma(window: int = 5) -> Node:
     """With w = |close / close[1] - 1| * volume: ts_std(w, window) / (ts_mean(w, window) + 1e-12)."""
-    return ts_std(_weighted_move, window) / (ts_mean(_weighted_move, window) + _EPSILON)
+    return root_over(ts_var(_weighted_move, window), ts_mean(_weighted_move, window), _EPSILON)
 
 
 def vma(window: int = 5) -> Node:
     """ts_mean(volume, window) / (volume + 1e-12)."""
-    return ts_mean(volume, window) / (volume + _EPSILON)
+    return _moments(volume, window, volume + _EPSILON)[0]
 
 
 def vstd(window: int = 5) -> Node:
     """ts_std(volume, window) / (volume + 1e-12)."""
-    return ts_std(volume, window) / (volume + _EPSILON)
+    return _moments(volume, window, volume + _EPSILON)[1]
 
 
 # ---- rises and falls -------------------------------------------------------------------------------------
@@ -238,67 +248,47 @@ def vstd(window: int = 5) -> Node:
 
 def cntp(window: int = 5) -> Node:
     """Share of rising bars: ts_count(close > close[1], window) / window."""
-    return ts_count(close > delay(close, 1), window) * (1.0 / window)
+    return ts_move_shares(close, window)[0]
 
 
 def cntn(window: int = 5) -> Node:
     """Share of falling bars: ts_count(close < close[1], window) / window."""
-    return ts_count(close < delay(close, 1), window) * (1.0 / window)
+    return ts_move_shares(close, window)[1]
 
 
 def cntd(window: int = 5) -> Node:
     """CNTP - CNTN."""
-    return cntp(window) - cntn(window)
-
-
-def _path(x: Node, window: int) -> tuple[Node, Node, Node]:
-    """Of a series over a window: the length of its way, its net move, and 1 / (2 * (length + 1e-12)).
-
-    Rises add up to (length + move) / 2, falls to (length - move) / 2, and the move is x - x[window]: one
-    rolling sum instead of three. What this may lose is below 1e-15 of the length, to which it is divided.
-    """
-    length = ts_sum(absolute(x - delay(x, 1)), window)
-    return length, delta(x, window), 0.5 / (length + _EPSILON)
-
-
-def _rises(x: Node, window: int) -> Node:
-    length, move, scale = _path(x, window)
-    return (length + move) * scale
-
-
-def _falls(x: Node, window: int) -> Node:
-    length, move, scale = _path(x, window)
-    return (length - move) * scale
+    return ts_move_shares(close, window)[2]
 
 
 def sump(window: int = 5) -> Node:
     """Rises by all moves: ts_sum(max(d, 0)) / (ts_sum(|d|) + 1e-12), d = close - close[1]."""
-    return _rises(close, window)
+    return ts_path_shares(close, window, _EPSILON)[0]
 
 
 def sumn(window: int = 5) -> Node:
     """Falls by all moves: ts_sum(max(-d, 0)) / (ts_sum(|d|) + 1e-12), d = close - close[1]."""
-    return _falls(close, window)
+    return ts_path_shares(close, window, _EPSILON)[1]
 
 
 def sumd(window: int = 5) -> Node:
     """SUMP - SUMN."""
-    return sump(window) - sumn(window)
+    return ts_path_shares(close, window, _EPSILON)[2]
 
 
 def vsump(window: int = 5) -> Node:
     """SUMP of volume: ts_sum(max(d, 0)) / (ts_sum(|d|) + 1e-12), d = volume - volume[1]."""
-    return _rises(volume, window)
+    return ts_path_shares(volume, window, _EPSILON)[0]
 
 
 def vsumn(window: int = 5) -> Node:
     """SUMN of volume: ts_sum(max(-d, 0)) / (ts_sum(|d|) + 1e-12), d = volume - volume[1]."""
-    return _falls(volume, window)
+    return ts_path_shares(volume, window, _EPSILON)[1]
 
 
 def vsumd(window: int = 5) -> Node:
     """VSUMP - VSUMN."""
-    return vsump(window) - vsumn(window)
+    return ts_path_shares(volume, window, _EPSILON)[2]
 
 
 # ---- the list --------------------------------------------------------------------------------------------

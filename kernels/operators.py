@@ -11,6 +11,7 @@ from kernels import (
     indicators,
     machines,
     quantiles,
+    ratios,
     regression,
     rolling,
     shift,
@@ -31,6 +32,7 @@ _MODULES: Final = (
     exponential,
     cumulative,
     indicators,
+    ratios,
     machines,
     cross_section,
 )
