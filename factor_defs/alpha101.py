@@ -32,7 +32,6 @@ from kernels.cross_section import cs_neutralise, cs_rank, cs_scale
 from kernels.elementwise import (
     absolute,
     equal,
-    fill,
     log,
     maximum,
     minimum,
@@ -58,7 +57,7 @@ returns: Final[Node] = pct_change(close, 1)
 
 def _corr(x: Node, y: Node, window: int) -> Node:
     """Correlation, 0 in a full window where x or y does not vary."""
-    return fill(ts_corr(x, y, window), 0.0) + 0.0 * ts_cov(x, y, window)
+    return ts_corr(x, y, window, flat_is_zero=True)
 
 
 def _two_bar_corr(x: Node, y: Node) -> Node:

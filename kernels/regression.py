@@ -21,8 +21,10 @@ from kernels.abi import at, back, kernel, now, own, part, rows
 from kernels.node import Node, Number, Operator
 
 __all__ = [
-    "COMOMENTS",
+    "CORRELATION",
+    "COVARIANCE",
     "REGRESSION",
+    "SHORT_CORRELATION",
     "TREND",
     "ts_alpha",
     "ts_beta",
@@ -41,6 +43,8 @@ _CANCELLED: Final = 1e-5
 """A moment below this part of its peak has lost five of its sixteen digits."""
 _ROUNDING: Final = 1e-30
 """A variance up to this part of the squared mean counts as zero."""
+_SHORT: Final = 8
+"""Windows up to here are computed anew at every bar."""
 
 
 @rows
@@ -51,10 +55,30 @@ def _zero(x: Any, n: int) -> None:
 
 # ---- two series ------------------------------------------------------------------------------------------
 
-# Own rows: number of bars, a value nearby and the mean from there of each series, the three sums of products
-# of deviations from the means, and the peaks of the two squared ones.
-_COUNT, _PIVOT_X, _PIVOT_Y, _MEAN_X, _MEAN_Y, _XX, _YY, _XY, _PEAK_X, _PEAK_Y = range(10)
+# Own rows: number of bars, a value nearby of each series, the sums of the distances from there, of their
+# squares and products, and the peaks of the two squared ones. No means: n bars' sum of squared deviations,
+# times n, is n * (sum of squares) - (sum)**2, and none of the outcomes needs it without the n.
+_COUNT, _PIVOT_X, _PIVOT_Y, _X, _Y, _XX, _YY, _XY, _PEAK_X, _PEAK_Y = range(10)
 _PAIR_ROWS: Final = 10
+
+
+@part
+def _gone(c: float, s: float, q: float, top: float) -> bool:
+    """Whether what is left of the squared deviations is mostly rounding."""
+    return c * q - s * s < _CANCELLED * top
+
+
+@part
+def _correlation(
+    c: float, zx: float, zy: float, sx: float, sy: float, xx: float, yy: float, xy: float, flat: float
+) -> float:
+    """Of c bars, from their sums; `flat` where one does not vary."""
+    qx, qy, qxy = c * xx - sx * sx, c * yy - sy * sy, c * xy - sx * sy
+    mx, my = c * zx + sx, c * zy + sy
+    r = qxy / np.sqrt(qx * qy)
+    r = 1.0 if r > 1.0 else r
+    r = -1.0 if r < -1.0 else r
+    return r if (qx > _ROUNDING * (mx * mx)) & (qy > _ROUNDING * (my * my)) else flat
 
 
 @rows
@@ -66,152 +90,222 @@ def _slide_pair(
     count: Any,
     pivot_x: Any,
     pivot_y: Any,
-    mean_x: Any,
-    mean_y: Any,
-    xx: Any,
-    yy: Any,
-    xy: Any,
+    sum_x: Any,
+    sum_y: Any,
+    sum_xx: Any,
+    sum_yy: Any,
+    sum_xy: Any,
     peak_x: Any,
     peak_y: Any,
+    corr: Any,
     n: int,
+    least: float,
+    flat: float,
 ) -> int:
     """Let (x, y) in and (old_x, old_y) out; how many symbols need a recomputation."""
     cancelled = 0
     for i in range(n):
+        v, w, old_v, old_w = x[i], y[i], old_x[i], old_y[i]
+        c, zx, zy, sx, sy = count[i], pivot_x[i], pivot_y[i], sum_x[i], sum_y[i]
+        xx, yy, xy, top_x, top_y = sum_xx[i], sum_yy[i], sum_xy[i], peak_x[i], peak_y[i]
         # 0 * v is 0 only for a finite v.
-        enters = x[i] * 0.0 + y[i] * 0.0 == 0.0
-        leaves = old_x[i] * 0.0 + old_y[i] * 0.0 == 0.0
-        first = enters and count[i] == 0.0
-        zero_x = x[i] if first else pivot_x[i]
-        zero_y = y[i] if first else pivot_y[i]
-        c = count[i] + ((1.0 if enters else 0.0) - (1.0 if leaves else 0.0))
-        share = 1.0 / c if c > 0.0 else 0.0
-        ax, ay = x[i] - zero_x, y[i] - zero_y
-        bx, by = old_x[i] - zero_x, old_y[i] - zero_y
-        dax = ax - mean_x[i] if enters else 0.0
-        day = ay - mean_y[i] if enters else 0.0
-        dbx = bx - mean_x[i] if leaves else 0.0
-        dby = by - mean_y[i] if leaves else 0.0
-        new_x = mean_x[i] + (dax - dbx) * share if c > 0.0 else 0.0
-        new_y = mean_y[i] + (day - dby) * share if c > 0.0 else 0.0
-        eax = ax - new_x if enters else 0.0
-        eay = ay - new_y if enters else 0.0
-        ebx = bx - new_x if leaves else 0.0
-        eby = by - new_y if leaves else 0.0
-        qx = xx[i] + (dax * eax - dbx * ebx) if c > 0.0 else 0.0
-        qy = yy[i] + (day * eay - dby * eby) if c > 0.0 else 0.0
-        qxy = xy[i] + (dax * eay - dbx * eby) if c > 0.0 else 0.0
-        top_x, top_y = max(peak_x[i], qx), max(peak_y[i], qy)
-        cancelled += 1 if qx < _CANCELLED * top_x or qy < _CANCELLED * top_y else 0
+        enters = v * 0.0 + w * 0.0 == 0.0
+        leaves = old_v * 0.0 + old_w * 0.0 == 0.0
+        c += (1.0 if enters else 0.0) - (1.0 if leaves else 0.0)
+        # The first value after none is its own pivot: alone it varies by nothing, which asks for the whole.
+        ax, ay = v - zx if enters else 0.0, w - zy if enters else 0.0
+        bx, by = old_v - zx if leaves else 0.0, old_w - zy if leaves else 0.0
+        left = c > 0.0
+        sx = sx + (ax - bx) if left else 0.0
+        sy = sy + (ay - by) if left else 0.0
+        xx = xx + (ax * ax - bx * bx) if left else 0.0
+        yy = yy + (ay * ay - by * by) if left else 0.0
+        xy = xy + (ax * ay - bx * by) if left else 0.0
+        top_x, top_y = max(top_x, c * xx), max(top_y, c * yy)
+        cancelled += 1 if _gone(c, sx, xx, top_x) | _gone(c, sy, yy, top_y) else 0
         count[i] = c
-        pivot_x[i] = zero_x
-        pivot_y[i] = zero_y
-        mean_x[i] = new_x
-        mean_y[i] = new_y
-        xx[i] = qx
-        yy[i] = qy
-        xy[i] = qxy
+        sum_x[i] = sx
+        sum_y[i] = sy
+        sum_xx[i] = xx
+        sum_yy[i] = yy
+        sum_xy[i] = xy
         peak_x[i] = top_x
         peak_y[i] = top_y
+        r = _correlation(c, zx, zy, sx, sy, xx, yy, xy, flat)
+        corr[i] = r if c >= least else np.nan
     return cancelled
 
 
-@rows
-def _sum_pair(
-    x: Any, y: Any, count: Any, pivot_x: Any, pivot_y: Any, mean_x: Any, mean_y: Any, n: int
-) -> None:
-    for i in range(n):
-        enters = x[i] * 0.0 + y[i] * 0.0 == 0.0
-        first = enters and count[i] == 0.0
-        zero_x = x[i] if first else pivot_x[i]
-        zero_y = y[i] if first else pivot_y[i]
-        pivot_x[i] = zero_x
-        pivot_y[i] = zero_y
-        count[i] += 1.0 if enters else 0.0
-        mean_x[i] += x[i] - zero_x if enters else 0.0
-        mean_y[i] += y[i] - zero_y if enters else 0.0
+@part
+def _let_in(
+    v: float,
+    w: float,
+    c: float,
+    zx: float,
+    zy: float,
+    sx: float,
+    sy: float,
+    xx: float,
+    yy: float,
+    xy: float,
+) -> tuple[float, float, float, float, float, float, float, float]:
+    """The sums of a window with one bar more."""
+    enters = v * 0.0 + w * 0.0 == 0.0
+    first = enters & (c == 0.0)
+    zx, zy = v if first else zx, w if first else zy
+    dx, dy = v - zx if enters else 0.0, w - zy if enters else 0.0
+    c += 1.0 if enters else 0.0
+    return c, zx, zy, sx + dx, sy + dy, xx + dx * dx, yy + dy * dy, xy + dx * dy
 
 
 @rows
-def _centre_pair(count: Any, pivot_x: Any, pivot_y: Any, mean_x: Any, mean_y: Any, n: int) -> None:
-    for i in range(n):
-        pivot_x[i] += mean_x[i] / count[i] if count[i] > 0.0 else 0.0
-        pivot_y[i] += mean_y[i] / count[i] if count[i] > 0.0 else 0.0
-        mean_x[i] = 0.0
-        mean_y[i] = 0.0
-
-
-@rows
-def _multiply_pair(
+def _let_in_1(
     x: Any,
     y: Any,
+    count: Any,
     pivot_x: Any,
     pivot_y: Any,
-    mean_x: Any,
-    mean_y: Any,
-    xx: Any,
-    yy: Any,
-    xy: Any,
+    sum_x: Any,
+    sum_y: Any,
+    sum_xx: Any,
+    sum_yy: Any,
+    sum_xy: Any,
     n: int,
 ) -> None:
     for i in range(n):
-        enters = x[i] * 0.0 + y[i] * 0.0 == 0.0
-        dx = x[i] - pivot_x[i] if enters else 0.0
-        dy = y[i] - pivot_y[i] if enters else 0.0
-        mean_x[i] += dx
-        mean_y[i] += dy
-        xx[i] += dx * dx
-        yy[i] += dy * dy
-        xy[i] += dx * dy
+        c, zx, zy, sx, sy = count[i], pivot_x[i], pivot_y[i], sum_x[i], sum_y[i]
+        xx, yy, xy = sum_xx[i], sum_yy[i], sum_xy[i]
+        c, zx, zy, sx, sy, xx, yy, xy = _let_in(x[i], y[i], c, zx, zy, sx, sy, xx, yy, xy)
+        count[i] = c
+        pivot_x[i] = zx
+        pivot_y[i] = zy
+        sum_x[i] = sx
+        sum_y[i] = sy
+        sum_xx[i] = xx
+        sum_yy[i] = yy
+        sum_xy[i] = xy
+
+
+@rows
+def _let_in_4(
+    x0: Any,
+    x1: Any,
+    x2: Any,
+    x3: Any,
+    y0: Any,
+    y1: Any,
+    y2: Any,
+    y3: Any,
+    count: Any,
+    pivot_x: Any,
+    pivot_y: Any,
+    sum_x: Any,
+    sum_y: Any,
+    sum_xx: Any,
+    sum_yy: Any,
+    sum_xy: Any,
+    n: int,
+) -> None:
+    """Four bars at once: most of the time goes to the state's rows."""
+    for i in range(n):
+        c, zx, zy, sx, sy = count[i], pivot_x[i], pivot_y[i], sum_x[i], sum_y[i]
+        xx, yy, xy = sum_xx[i], sum_yy[i], sum_xy[i]
+        c, zx, zy, sx, sy, xx, yy, xy = _let_in(x0[i], y0[i], c, zx, zy, sx, sy, xx, yy, xy)
+        c, zx, zy, sx, sy, xx, yy, xy = _let_in(x1[i], y1[i], c, zx, zy, sx, sy, xx, yy, xy)
+        c, zx, zy, sx, sy, xx, yy, xy = _let_in(x2[i], y2[i], c, zx, zy, sx, sy, xx, yy, xy)
+        c, zx, zy, sx, sy, xx, yy, xy = _let_in(x3[i], y3[i], c, zx, zy, sx, sy, xx, yy, xy)
+        count[i] = c
+        pivot_x[i] = zx
+        pivot_y[i] = zy
+        sum_x[i] = sx
+        sum_y[i] = sy
+        sum_xx[i] = xx
+        sum_yy[i] = yy
+        sum_xy[i] = xy
 
 
 @rows
 def _settle_pair(
-    count: Any, mean_x: Any, mean_y: Any, xx: Any, yy: Any, xy: Any, peak_x: Any, peak_y: Any, n: int
+    count: Any,
+    pivot_x: Any,
+    pivot_y: Any,
+    sum_x: Any,
+    sum_y: Any,
+    sum_xx: Any,
+    sum_yy: Any,
+    sum_xy: Any,
+    peak_x: Any,
+    peak_y: Any,
+    corr: Any,
+    n: int,
+    least: float,
+    flat: float,
 ) -> None:
-    """The pivots are the means but for their rounding: what is left of the first moments corrects."""
     for i in range(n):
-        mx = mean_x[i] / count[i] if count[i] > 0.0 else 0.0
-        my = mean_y[i] / count[i] if count[i] > 0.0 else 0.0
-        xy[i] -= mean_x[i] * my
-        xx[i] = max(xx[i] - mean_x[i] * mx, 0.0)
-        yy[i] = max(yy[i] - mean_y[i] * my, 0.0)
-        mean_x[i] = mx
-        mean_y[i] = my
-        peak_x[i] = xx[i]
-        peak_y[i] = yy[i]
+        c, sx, sy, xx, yy = count[i], sum_x[i], sum_y[i], sum_xx[i], sum_yy[i]
+        peak_x[i] = c * xx
+        peak_y[i] = c * yy
+        r = _correlation(c, pivot_x[i], pivot_y[i], sx, sy, xx, yy, sum_xy[i], flat)
+        corr[i] = r if c >= least else np.nan
 
 
 @part
-def _pair_anew(state: Any, stride: int, p: Any, k: int, g: int, n: int) -> None:
-    """The window of series k and k + 1, the last ones, as a whole, oldest bar first."""
+def _pair_anew(state: Any, stride: int, p: Any, k: int, g: int, n: int, corr: Any, flat: float) -> None:
+    """The window of series k and k + 1, the last ones, as a whole, oldest bar first.
+
+    Measured from its first bar, of which the deviation from the mean is part of the result: what cancels is
+    at most as many times the result as there are bars.
+    """
     s = k + 2
     window = p[2 * s + 2]
     count = own(state, stride, p, s, _COUNT)
     pivot_x, pivot_y = own(state, stride, p, s, _PIVOT_X), own(state, stride, p, s, _PIVOT_Y)
-    mean_x, mean_y = own(state, stride, p, s, _MEAN_X), own(state, stride, p, s, _MEAN_Y)
+    sx, sy = own(state, stride, p, s, _X), own(state, stride, p, s, _Y)
     xx, yy, xy = own(state, stride, p, s, _XX), own(state, stride, p, s, _YY), own(state, stride, p, s, _XY)
-    for row in range(_PAIR_ROWS):
+    for row in range(_PAIR_ROWS - 2):
         _zero(own(state, stride, p, s, row), n)
-    for lag in range(window - 1, -1, -1):
+    lag = window - 1
+    while lag >= 3:
+        _let_in_4(
+            back(state, stride, p, k, g, lag),
+            back(state, stride, p, k, g, lag - 1),
+            back(state, stride, p, k, g, lag - 2),
+            back(state, stride, p, k, g, lag - 3),
+            back(state, stride, p, k + 1, g, lag),
+            back(state, stride, p, k + 1, g, lag - 1),
+            back(state, stride, p, k + 1, g, lag - 2),
+            back(state, stride, p, k + 1, g, lag - 3),
+            count,
+            pivot_x,
+            pivot_y,
+            sx,
+            sy,
+            xx,
+            yy,
+            xy,
+            n,
+        )
+        lag -= 4
+    while lag >= 0:
         x, y = back(state, stride, p, k, g, lag), back(state, stride, p, k + 1, g, lag)
-        _sum_pair(x, y, count, pivot_x, pivot_y, mean_x, mean_y, n)
-    _centre_pair(count, pivot_x, pivot_y, mean_x, mean_y, n)
-    for lag in range(window - 1, -1, -1):
-        x, y = back(state, stride, p, k, g, lag), back(state, stride, p, k + 1, g, lag)
-        _multiply_pair(x, y, pivot_x, pivot_y, mean_x, mean_y, xx, yy, xy, n)
+        _let_in_1(x, y, count, pivot_x, pivot_y, sx, sy, xx, yy, xy, n)
+        lag -= 1
     peak_x, peak_y = own(state, stride, p, s, _PEAK_X), own(state, stride, p, s, _PEAK_Y)
-    _settle_pair(count, mean_x, mean_y, xx, yy, xy, peak_x, peak_y, n)
+    least = max(float(p[2 * s + 3]), 2.0)
+    _settle_pair(count, pivot_x, pivot_y, sx, sy, xx, yy, xy, peak_x, peak_y, corr, n, least, flat)
 
 
 @part
-def _pair(state: Any, stride: int, p: Any, k: int, g: int, n: int) -> None:
-    """Bring the own rows to bar g. Series k and k + 1 are the inputs, the last ones."""
+def _pair(state: Any, stride: int, p: Any, k: int, g: int, n: int, flat: float) -> None:
+    """Bring the own rows to bar g; output 0 becomes the correlation. The inputs are series k and k + 1."""
     s = k + 2
     window = p[2 * s + 2]
+    corr = now(state, stride, p, 0, g)
     if (g + p[2 * s + 1]) % window == 0:
-        _pair_anew(state, stride, p, k, g, n)
+        _pair_anew(state, stride, p, k, g, n, corr, flat)
         return
+    count = own(state, stride, p, s, _COUNT)
+    sx, sy = own(state, stride, p, s, _X), own(state, stride, p, s, _Y)
     xx, yy = own(state, stride, p, s, _XX), own(state, stride, p, s, _YY)
     peak_x, peak_y = own(state, stride, p, s, _PEAK_X), own(state, stride, p, s, _PEAK_Y)
     cancelled = _slide_pair(
@@ -219,79 +313,68 @@ def _pair(state: Any, stride: int, p: Any, k: int, g: int, n: int) -> None:
         now(state, stride, p, k + 1, g),
         back(state, stride, p, k, g, window),
         back(state, stride, p, k + 1, g, window),
-        own(state, stride, p, s, _COUNT),
+        count,
         own(state, stride, p, s, _PIVOT_X),
         own(state, stride, p, s, _PIVOT_Y),
-        own(state, stride, p, s, _MEAN_X),
-        own(state, stride, p, s, _MEAN_Y),
+        sx,
+        sy,
         xx,
         yy,
         own(state, stride, p, s, _XY),
         peak_x,
         peak_y,
+        corr,
         n,
+        max(float(p[2 * s + 3]), 2.0),
+        flat,
     )
     if cancelled:
         for i in range(n):
-            if xx[i] < _CANCELLED * peak_x[i] or yy[i] < _CANCELLED * peak_y[i]:
-                _pair_anew(at(state, i), stride, p, k, g, 1)
-
-
-@rows
-def _correlate(
-    count: Any,
-    pivot_x: Any,
-    pivot_y: Any,
-    mean_x: Any,
-    mean_y: Any,
-    xx: Any,
-    yy: Any,
-    xy: Any,
-    cov: Any,
-    corr: Any,
-    n: int,
-    least: float,
-) -> None:
-    for i in range(n):
-        c = count[i]
-        enough = c >= max(least, 2.0)
-        cov[i] = xy[i] / (c - 1.0) if enough else np.nan
-        mx, my = pivot_x[i] + mean_x[i], pivot_y[i] + mean_y[i]
-        varies = (xx[i] > c * (_ROUNDING * (mx * mx))) and (yy[i] > c * (_ROUNDING * (my * my)))
-        # Two roots: the product of two tiny variances could be too small for a float.
-        r = xy[i] / (np.sqrt(xx[i]) * np.sqrt(yy[i]))
-        r = 1.0 if r > 1.0 else r
-        r = -1.0 if r < -1.0 else r
-        corr[i] = r if enough and varies else np.nan
+            if _gone(count[i], sx[i], xx[i], peak_x[i]) or _gone(count[i], sy[i], yy[i], peak_y[i]):
+                _pair_anew(at(state, i), stride, p, k, g, 1, at(corr, i), flat)
 
 
 @kernel
-def comoments(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
-    """ts_comoments: covariance (ddof 1) and correlation of x and y over the last `window` bars.
+def correlation(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """ts_correlation: Pearson's correlation of x and y over the last `window` bars.
 
     in      x, y
-    state   10 rows: number of bars, a value nearby and the mean from there of x and of y, three sums of
-            products of deviations, peaks of the two squared ones
-    out     cov, corr (within [-1, 1]): NaN below `min_periods` bars that have both, and below 2; corr: NaN
-            where the standard deviation of x or y is 1e-15 of its mean or less
+    state   10 rows: number of bars, a value nearby of x and of y, sums of the distances from there, of their
+            squares and products, peaks of the two squared ones
+    out     within [-1, 1]: NaN below `min_periods` bars that have both, and below 2; where the standard
+            deviation of x or y is 1e-15 of its mean or less: 0 if `zero` is 1, else NaN
     refresh exact every `window` bars, and for a symbol at once when a squared deviation collapses
-    source  pandas Series.rolling(window, min_periods).cov(), .corr(); Welford's update for a pair that
-            enters and leaves; corrected two-pass for the refresh
+    source  pandas Series.rolling(window, min_periods).corr(); sums measured from the first value
     """
-    _pair(state, stride, p, 2, g, n)
-    _correlate(
-        own(state, stride, p, 4, _COUNT),
-        own(state, stride, p, 4, _PIVOT_X),
-        own(state, stride, p, 4, _PIVOT_Y),
-        own(state, stride, p, 4, _MEAN_X),
-        own(state, stride, p, 4, _MEAN_Y),
-        own(state, stride, p, 4, _XX),
-        own(state, stride, p, 4, _YY),
-        own(state, stride, p, 4, _XY),
+    _pair(state, stride, p, 1, g, n, 0.0 if p[10] else np.nan)
+
+
+@rows
+def _covary(count: Any, sum_x: Any, sum_y: Any, sum_xy: Any, cov: Any, n: int, least: float) -> None:
+    for i in range(n):
+        c, q = count[i], count[i] * sum_xy[i] - sum_x[i] * sum_y[i]
+        cov[i] = q / (c * (c - 1.0)) if c >= least else np.nan
+
+
+@kernel
+def covariance(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """ts_covariance: covariance (ddof 1) of x and y over the last `window` bars.
+
+    in      x, y
+    state   10 rows, as of ts_correlation
+    out     NaN below `min_periods` bars that have both, and below 2
+    refresh exact every `window` bars, and for a symbol at once when a squared deviation collapses
+    source  pandas Series.rolling(window, min_periods).cov(); sums measured from the first value
+    """
+    _pair(state, stride, p, 1, g, n, np.nan)
+    _covary(
+        own(state, stride, p, 3, _COUNT),
+        own(state, stride, p, 3, _X),
+        own(state, stride, p, 3, _Y),
+        own(state, stride, p, 3, _XY),
         now(state, stride, p, 0, g),
-        now(state, stride, p, 1, g),
         n,
-        float(p[11]),
+        max(float(p[9]), 2.0),
     )
 
 
@@ -302,11 +385,11 @@ def _fit(
     count: Any,
     pivot_x: Any,
     pivot_y: Any,
-    mean_x: Any,
-    mean_y: Any,
-    xx: Any,
-    yy: Any,
-    xy: Any,
+    sum_x: Any,
+    sum_y: Any,
+    sum_xx: Any,
+    sum_yy: Any,
+    sum_xy: Any,
     beta: Any,
     alpha: Any,
     rsquare: Any,
@@ -315,16 +398,18 @@ def _fit(
     least: float,
 ) -> None:
     for i in range(n):
-        c = count[i]
-        mx, my = pivot_x[i] + mean_x[i], pivot_y[i] + mean_y[i]
-        known = c >= max(least, 2.0) and xx[i] > c * (_ROUNDING * (mx * mx))
-        varies = yy[i] > c * (_ROUNDING * (my * my))
-        b = xy[i] / xx[i] if known else np.nan
-        r = (xy[i] / xx[i]) * (xy[i] / yy[i])
+        c, zx, zy, sx, sy = count[i], pivot_x[i], pivot_y[i], sum_x[i], sum_y[i]
+        qx, qy, qxy = c * sum_xx[i] - sx * sx, c * sum_yy[i] - sy * sy, c * sum_xy[i] - sx * sy
+        ex, ey = sx / c, sy / c
+        mx, my = zx + ex, zy + ey
+        known = (c >= least) & (qx > (c * c) * (_ROUNDING * (mx * mx)))
+        varies = qy > (c * c) * (_ROUNDING * (my * my))
+        b = qxy / qx if known else np.nan
+        r = (qxy / qx) * (qxy / qy)
+        e = ((y[i] - zy) - ey) - b * ((x[i] - zx) - ex)
         beta[i] = b
         alpha[i] = my - b * mx
-        rsquare[i] = min(r, 1.0) if known and varies else np.nan
-        e = ((y[i] - pivot_y[i]) - mean_y[i]) - b * ((x[i] - pivot_x[i]) - mean_x[i])
+        rsquare[i] = min(r, 1.0) if known & varies else np.nan
         residual[i] = e if e - e == 0.0 else np.nan
 
 
@@ -333,22 +418,22 @@ def regression(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
     """ts_regression: the straight line y = alpha + beta x of least squares over the last `window` bars.
 
     in      x, y
-    state   10 rows, as of ts_comoments
+    state   10 rows, as of ts_correlation
     out     beta, alpha, rsquare, residual (of the present bar): NaN below `min_periods` bars that have both,
             below 2, and where the standard deviation of x is 1e-15 of its mean or less; rsquare: of y as
             well; residual: NaN where the present x or y is missing
     refresh exact every `window` bars, and for a symbol at once when a squared deviation collapses
-    source  scipy.stats.linregress on each window; Welford's update; corrected two-pass for the refresh
+    source  scipy.stats.linregress on each window; sums measured from the first value
     """
-    _pair(state, stride, p, 4, g, n)
+    _pair(state, stride, p, 4, g, n, np.nan)
     _fit(
         now(state, stride, p, 4, g),
         now(state, stride, p, 5, g),
         own(state, stride, p, 6, _COUNT),
         own(state, stride, p, 6, _PIVOT_X),
         own(state, stride, p, 6, _PIVOT_Y),
-        own(state, stride, p, 6, _MEAN_X),
-        own(state, stride, p, 6, _MEAN_Y),
+        own(state, stride, p, 6, _X),
+        own(state, stride, p, 6, _Y),
         own(state, stride, p, 6, _XX),
         own(state, stride, p, 6, _YY),
         own(state, stride, p, 6, _XY),
@@ -357,15 +442,211 @@ def regression(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
         now(state, stride, p, 2, g),
         now(state, stride, p, 3, g),
         n,
-        float(p[15]),
+        max(float(p[15]), 2.0),
     )
 
 
-COMOMENTS: Final = Operator(
-    "ts_comoments",
-    comoments,
+@part
+def _further(
+    v: float, w: float, zx: float, zy: float, sx: float, sy: float, xx: float, yy: float, xy: float
+) -> tuple[float, float, float, float, float]:
+    """The sums of a window that misses nothing with one bar more."""
+    dx, dy = v - zx, w - zy
+    return sx + dx, sy + dy, xx + dx * dx, yy + dy * dy, xy + dx * dy
+
+
+@part
+def _whole_correlation(
+    c: float, zx: float, zy: float, sx: float, sy: float, xx: float, yy: float, xy: float, flat: float
+) -> float:
+    """Of c bars that were taken as they are: a missing one made one of the sums NaN or infinite."""
+    r = _correlation(c, zx, zy, sx, sy, xx, yy, xy, flat)
+    return r if (xx + yy) * 0.0 == 0.0 else np.nan
+
+
+@rows
+def _correlate_4(
+    x0: Any,
+    x1: Any,
+    x2: Any,
+    x3: Any,
+    y0: Any,
+    y1: Any,
+    y2: Any,
+    y3: Any,
+    out: Any,
+    n: int,
+    c: float,
+    flat: float,
+) -> None:
+    for i in range(n):
+        zx, zy = x0[i], y0[i]
+        s, t, xx, yy, xy = _further(x1[i], y1[i], zx, zy, 0.0, 0.0, 0.0, 0.0, 0.0)
+        s, t, xx, yy, xy = _further(x2[i], y2[i], zx, zy, s, t, xx, yy, xy)
+        s, t, xx, yy, xy = _further(x3[i], y3[i], zx, zy, s, t, xx, yy, xy)
+        out[i] = _whole_correlation(c, zx, zy, s, t, xx, yy, xy, flat)
+
+
+@rows
+def _correlate_6(
+    x0: Any,
+    x1: Any,
+    x2: Any,
+    x3: Any,
+    x4: Any,
+    x5: Any,
+    y0: Any,
+    y1: Any,
+    y2: Any,
+    y3: Any,
+    y4: Any,
+    y5: Any,
+    out: Any,
+    n: int,
+    c: float,
+    flat: float,
+) -> None:
+    for i in range(n):
+        zx, zy = x0[i], y0[i]
+        s, t, xx, yy, xy = _further(x1[i], y1[i], zx, zy, 0.0, 0.0, 0.0, 0.0, 0.0)
+        s, t, xx, yy, xy = _further(x2[i], y2[i], zx, zy, s, t, xx, yy, xy)
+        s, t, xx, yy, xy = _further(x3[i], y3[i], zx, zy, s, t, xx, yy, xy)
+        s, t, xx, yy, xy = _further(x4[i], y4[i], zx, zy, s, t, xx, yy, xy)
+        s, t, xx, yy, xy = _further(x5[i], y5[i], zx, zy, s, t, xx, yy, xy)
+        out[i] = _whole_correlation(c, zx, zy, s, t, xx, yy, xy, flat)
+
+
+@rows
+def _correlate_8(
+    x0: Any,
+    x1: Any,
+    x2: Any,
+    x3: Any,
+    x4: Any,
+    x5: Any,
+    x6: Any,
+    x7: Any,
+    y0: Any,
+    y1: Any,
+    y2: Any,
+    y3: Any,
+    y4: Any,
+    y5: Any,
+    y6: Any,
+    y7: Any,
+    out: Any,
+    n: int,
+    c: float,
+    flat: float,
+) -> None:
+    for i in range(n):
+        zx, zy = x0[i], y0[i]
+        s, t, xx, yy, xy = _further(x1[i], y1[i], zx, zy, 0.0, 0.0, 0.0, 0.0, 0.0)
+        s, t, xx, yy, xy = _further(x2[i], y2[i], zx, zy, s, t, xx, yy, xy)
+        s, t, xx, yy, xy = _further(x3[i], y3[i], zx, zy, s, t, xx, yy, xy)
+        s, t, xx, yy, xy = _further(x4[i], y4[i], zx, zy, s, t, xx, yy, xy)
+        s, t, xx, yy, xy = _further(x5[i], y5[i], zx, zy, s, t, xx, yy, xy)
+        s, t, xx, yy, xy = _further(x6[i], y6[i], zx, zy, s, t, xx, yy, xy)
+        s, t, xx, yy, xy = _further(x7[i], y7[i], zx, zy, s, t, xx, yy, xy)
+        out[i] = _whole_correlation(c, zx, zy, s, t, xx, yy, xy, flat)
+
+
+@kernel
+def short_correlation(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """ts_short_correlation: ts_correlation of a window of 8 bars or less, all of them needed.
+
+    in      x, y
+    state   none: so short a window costs less anew than updated, and a window over ranks that stand still
+            would ask for its recomputation every few bars
+    out     as of ts_correlation, with `min_periods` = `window`
+    source  pandas Series.rolling(window).corr(); sums measured from the oldest bar
+    """
+    # Lags beyond the window become the oldest bar, whose distance from itself is 0.
+    window, oldest = p[8], p[8] - 1
+    out, c, flat = now(state, stride, p, 0, g), float(window), 0.0 if p[9] else np.nan
+    if window <= 4:
+        _correlate_4(
+            back(state, stride, p, 1, g, oldest),
+            back(state, stride, p, 1, g, min(2, oldest)),
+            back(state, stride, p, 1, g, min(1, oldest)),
+            back(state, stride, p, 1, g, 0),
+            back(state, stride, p, 2, g, oldest),
+            back(state, stride, p, 2, g, min(2, oldest)),
+            back(state, stride, p, 2, g, min(1, oldest)),
+            back(state, stride, p, 2, g, 0),
+            out,
+            n,
+            c,
+            flat,
+        )
+    elif window <= 6:
+        _correlate_6(
+            back(state, stride, p, 1, g, oldest),
+            back(state, stride, p, 1, g, min(4, oldest)),
+            back(state, stride, p, 1, g, min(3, oldest)),
+            back(state, stride, p, 1, g, min(2, oldest)),
+            back(state, stride, p, 1, g, min(1, oldest)),
+            back(state, stride, p, 1, g, 0),
+            back(state, stride, p, 2, g, oldest),
+            back(state, stride, p, 2, g, min(4, oldest)),
+            back(state, stride, p, 2, g, min(3, oldest)),
+            back(state, stride, p, 2, g, min(2, oldest)),
+            back(state, stride, p, 2, g, min(1, oldest)),
+            back(state, stride, p, 2, g, 0),
+            out,
+            n,
+            c,
+            flat,
+        )
+    else:
+        _correlate_8(
+            back(state, stride, p, 1, g, oldest),
+            back(state, stride, p, 1, g, min(6, oldest)),
+            back(state, stride, p, 1, g, min(5, oldest)),
+            back(state, stride, p, 1, g, min(4, oldest)),
+            back(state, stride, p, 1, g, min(3, oldest)),
+            back(state, stride, p, 1, g, min(2, oldest)),
+            back(state, stride, p, 1, g, min(1, oldest)),
+            back(state, stride, p, 1, g, 0),
+            back(state, stride, p, 2, g, oldest),
+            back(state, stride, p, 2, g, min(6, oldest)),
+            back(state, stride, p, 2, g, min(5, oldest)),
+            back(state, stride, p, 2, g, min(4, oldest)),
+            back(state, stride, p, 2, g, min(3, oldest)),
+            back(state, stride, p, 2, g, min(2, oldest)),
+            back(state, stride, p, 2, g, min(1, oldest)),
+            back(state, stride, p, 2, g, 0),
+            out,
+            n,
+            c,
+            flat,
+        )
+
+
+CORRELATION: Final = Operator(
+    "ts_correlation",
+    correlation,
     inputs=("x", "y"),
-    outputs=("cov", "corr"),
+    parameters=("window", "min_periods", "zero"),
+    rows=lambda window, min_periods, zero: (0.0,) * _PAIR_ROWS,
+    history=lambda window, min_periods, zero: window,
+    warm_up=lambda window, min_periods, zero: max(min_periods, 2) - 1,
+    memory=lambda window, min_periods, zero: 2 * window,
+)
+
+SHORT_CORRELATION: Final = Operator(
+    "ts_short_correlation",
+    short_correlation,
+    inputs=("x", "y"),
+    parameters=("window", "zero"),
+    history=lambda window, zero: window - 1,
+    warm_up=lambda window, zero: window - 1,
+)
+
+COVARIANCE: Final = Operator(
+    "ts_covariance",
+    covariance,
+    inputs=("x", "y"),
     parameters=("window", "min_periods"),
     rows=lambda window, min_periods: (0.0,) * _PAIR_ROWS,
     history=lambda window, min_periods: window,
@@ -608,15 +889,21 @@ def ts_cov(x: Number, y: Number, window: int, min_periods: int | None = None) ->
 
     NaN below `min_periods` bars that have both (default: all of the window).
     """
-    return COMOMENTS(x, y, parameters=_window(window, min_periods))[0]
+    return COVARIANCE(x, y, parameters=_window(window, min_periods))[0]
 
 
-def ts_corr(x: Number, y: Number, window: int, min_periods: int | None = None) -> Node:
+def ts_corr(
+    x: Number, y: Number, window: int, min_periods: int | None = None, *, flat_is_zero: bool = False
+) -> Node:
     """Correlation (Pearson) of x and y over the last `window` bars, within [-1, 1].
 
-    NaN below `min_periods` bars that have both (default: all of the window), and where x or y does not vary.
+    NaN below `min_periods` bars that have both (default: all of the window). Where x or y does not vary:
+    0.0 if `flat_is_zero`, else NaN.
     """
-    return COMOMENTS(x, y, parameters=_window(window, min_periods))[1]
+    window, least = _window(window, min_periods)
+    if least == window <= _SHORT:
+        return SHORT_CORRELATION(x, y, parameters=(window, int(flat_is_zero)))[0]
+    return CORRELATION(x, y, parameters=(window, least, int(flat_is_zero)))[0]
 
 
 def ts_beta(y: Number, x: Number, window: int, min_periods: int | None = None) -> Node:

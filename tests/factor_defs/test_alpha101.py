@@ -329,7 +329,7 @@ def recorded(folder: Path, n: int = 40, bars: int = 310) -> Bars:
 def agrees(bars: Bars, traded: str = "quote_volume", grouped: bool = True) -> None:
     """Every factor equals its formula, wherever that does not turn on the last digit.
 
-    Of a factor's sure values 3 in a hundred may differ: of three values that are equal on paper the middle
+    Of a factor's sure values 4 in a hundred may differ: of three values that are equal on paper the middle
     one may keep its rank however the three are moved.
     """
     shape = bars["close"].shape
@@ -349,7 +349,7 @@ def agrees(bars: Bars, traded: str = "quote_volume", grouped: bool = True) -> No
         stable = np.all([same(expected, other, 1e-7) for other in others], axis=0)
         bad = stable & ~same(found[name], expected, 1e-6)
         has = np.isfinite(expected)
-        if bad.sum() > 0.03 * (stable & has).sum():
+        if bad.sum() > 0.04 * (stable & has).sum():
             at = tuple(np.argwhere(bad)[0])
             wrong.append(f"{name}: first of {bad.sum()} at {at}: {found[name][at]!r}, {expected[at]!r}")
         assert (stable & has).sum() >= 0.2 * has.sum() > 0, f"{name}: nearly nothing is sure"

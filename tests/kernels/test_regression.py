@@ -174,7 +174,6 @@ def test_correlation_stays_within_one() -> None:
 def test_one_pass_gives_the_whole_line() -> None:
     outputs = {"a": ts_slope(X, 9), "b": ts_intercept(X, 9), "c": ts_rsquare(X, 9), "d": ts_residual(X, 9)}
     assert len(Plan(outputs).steps) == 1
-    assert len(Plan({"cov": ts_cov(X, Y, 9), "corr": ts_corr(X, Y, 9)}).steps) == 1
 
 
 @pytest.mark.parametrize(("window", "least"), [(1, None), (5, 0), (5, 6), (5.0, None)])
