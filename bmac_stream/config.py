@@ -164,7 +164,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     # what `python -m bmac_stream.engine` computes: "name" or ["name", parameter, ...], as in docs/factors.md
     factors: list[str | list[str | int | float]] = []
     # bars of every factor that are kept in shared memory, 1 to 10000
-    factor_depth: int = 4
+    factor_depth: int = 1
     # seconds of wall time between two savings of the engine's state; 0: never, it replays at every start
     factor_state_every_sec: float = 600.0
     # the folder that holds the config file; not a key of the file

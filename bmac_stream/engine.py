@@ -96,10 +96,10 @@ class Follower:
 
 
 class _Checkpoint(NamedTuple):
-    """The own part as it was: each slot's next bar, and float64[n_own_rows, max_symbols]."""
+    """The state as it was: each slot's next bar, and float64[n_rows, max_symbols]."""
 
     next_g: I64
-    own: F64
+    state: F64
 
 
 class Engine:
@@ -152,9 +152,13 @@ class Engine:
         self._corrections = 0
         self._told_g = -1
         self._use(named(factors))
-        if state is not None:
-            self._restore(Path(state))
-        self.poll()
+        if state is None or not self._restore(Path(state)):
+            self.poll()
+        else:
+            self._follower = None  # it knows none of the symbols yet
+            self.poll()
+            self._follower = follower
+            self._tell_newest()
         self._told_g = self.g - 1
 
     # ---- what is computed ----------------------------------------------------------------------------
@@ -371,7 +375,8 @@ class Engine:
         part.replace(path)
         return len(data)
 
-    def _restore(self, path: Path) -> None:
+    def _restore(self, path: Path) -> bool:
+        """Take up a saved state; False, and nothing has changed, if it does not fit."""
         try:
             saved = load(path.read_bytes())
             notes, reader = saved.notes, self.store.reader
@@ -386,12 +391,20 @@ class Engine:
             put_back(self.program, saved, slots)
         except (OSError, ValueError, KeyError, TypeError) as error:
             self._refused = f", since {path} could not be used: {error}"
-            return
+            return False
         for slot, next_g, origin_g in zip(slots, notes["next_g"], notes["origin_g"], strict=True):
             if slot >= 0:
                 self.next_g[slot], self.origin_g[slot] = next_g, origin_g
         self.g, self._corrections = g, int(notes["corrections"])
         self.started_from = f"{path}, saved before bar {g}"
+        program, values = self.program, self._values
+        read_outputs(program.address, g - 1, 0, self._capacity, values.ctypes.data, self._capacity)
+        values[:, self.next_g < 0] = np.nan
+        for slot in np.flatnonzero(self.next_g > g):  # its own factors are of a later bar
+            values[~self._is_cross, slot] = np.nan
+        if self._has_cross:
+            self.members[:] = program.state[self.plan.member_row] == 1.0
+        return True
 
     # ---- inside --------------------------------------------------------------------------------------
 
@@ -415,7 +428,7 @@ class Engine:
         self._last: F64 = np.full((self.depth + 1, len(plan.names), self._capacity), np.nan)
         self._last_status: F64 = np.zeros((self.depth + 1, self._capacity))
         self._checkpoints = [
-            _Checkpoint(np.full(self._capacity, -1, np.int64), np.empty((len(plan.own_rows), self._capacity)))
+            _Checkpoint(np.full(self._capacity, -1, np.int64), np.full_like(self.program.state, np.nan))
             for _ in range(2)
         ]
 
@@ -498,8 +511,9 @@ class Engine:
 
     def _checkpoint(self) -> None:
         self._checkpoints.reverse()
-        self._checkpoints[0].next_g[:] = self.next_g
-        np.take(self.program.state, self.plan.own_rows, axis=0, out=self._checkpoints[0].own)
+        newest, width = self._checkpoints[0], self._width()
+        newest.next_g[:] = self.next_g
+        np.copyto(newest.state[:, :width], self.program.state[:, :width])
 
     def _look_for_slots(self) -> None:
         """Which slots have bars to step: those of readable symbols."""
@@ -607,18 +621,23 @@ class Engine:
         raise Lagging(f"store {self.store.name!r}: bars were corrected during each of {_TRIES} reads")
 
     def _finish(self) -> None:
-        """Bar g is complete: its cross part, its outputs."""
+        """Bar g is complete: its cross part, its outputs. Those who wait in other processes come first."""
         g = self.g
-        np.equal(self._status, float(Status.BAR), out=self.members)
-        self.members *= self.next_g == g + 1
         if self._has_cross:
+            self._note_members(g)
             step_cross(self.program.address, g, self._width(), self.members.ctypes.data)
-        read_outputs(self.program.address, g, 0, self._n_slots, self._values.ctypes.data, self._capacity)
         self.g = g + 1
         if self._follower is not None:
             self._follower.finished(self, g)
+        if not self._has_cross:
+            self._note_members(g)
+        read_outputs(self.program.address, g, 0, self._n_slots, self._values.ctypes.data, self._capacity)
         if self.g % CHECKPOINT_BARS == 0:
             self._checkpoint()
+
+    def _note_members(self, g: int) -> None:
+        np.equal(self._status, float(Status.BAR), out=self.members)
+        self.members *= self.next_g == g + 1
 
     def _width(self) -> int:
         """Slots that the cross part looks at: those in use, rounded up so that listings seldom change it."""
@@ -647,7 +666,7 @@ class Engine:
         for checkpoint in self._checkpoints:
             if 0 <= checkpoint.next_g[slot] <= g:
                 first = int(checkpoint.next_g[slot])
-                program.state[own, slot] = checkpoint.own[:, slot]
+                program.state[own, slot] = checkpoint.state[own, slot]
                 break
         else:
             first = self._oldest(slot)
@@ -672,6 +691,18 @@ class Engine:
                 next_g = int(self.next_g[slot])
                 n = min(self.depth, next_g - int(self.origin_g[slot]))
                 self._tell_last(self._follower.begun, int(slot), next_g - n, n)
+            self._follower.finished(self, self.g - 1)
+
+    def _tell_newest(self) -> None:
+        """A follower begins with one bar of every symbol: more of the past is not in a restored state."""
+        if self._follower is not None and self.g >= 0:
+            data, program, last = self.store.reader.data, self.program, self._last[-1]
+            for slot in np.flatnonzero(self.next_g >= 0):
+                g = int(self.next_g[slot]) - 1
+                read_outputs(program.address, g, int(slot), 1, last.ctypes.data, self._capacity)
+                self._last_status[-1, slot] = data[slot, -1, g % self.store.cap]
+                n = min(1, g + 1 - int(self.origin_g[slot]))
+                self._tell_last(self._follower.begun, int(slot), g + 1 - n, n)
             self._follower.finished(self, self.g - 1)
 
     def _tell_last(

@@ -46,7 +46,7 @@ def specs(bars: Store, plan: Plan, depth: int) -> tuple[Spec, Spec | None]:
         return Spec(
             columns=tuple(columns),
             window=depth,
-            slack=max(8, depth),
+            slack=max(2, depth),  # a bar each: rows stay short, and a whole matrix is read faster
             max_symbols=bars.spec.max_symbols,
             interval_ms=bars.interval_ms,
             origin_ms=bars.origin_ms,
@@ -89,13 +89,15 @@ class FactorWriter(Follower):
         self._slots[slot] = _follow_on(self.own, symbol, g, rows, status)
         self.own.add("replays")
         if self.cross is not None:
-            # Past cross-sections are not made up for a symbol that was in none.
-            rows = np.full((len(values), len(self._cross_outputs) + 1), np.nan)
-            rows[:, :-1] = values[:, self._cross_outputs]
+            # Past cross-sections are not made up for a symbol that was in none; and a symbol may be a bar
+            # ahead of the newest one.
+            n = max(0, min(len(values), engine.g - g))
+            rows = np.full((n, len(self._cross_outputs) + 1), np.nan)
+            rows[:, :-1] = values[:n, self._cross_outputs]
             rows[:, -1] = np.isfinite(rows[:, :-1]).any(axis=1)
-            if len(rows) and g + len(rows) == engine.g:
+            if n and g + n == engine.g:
                 rows[-1, -1] = engine.members[slot]
-            self._cross_slots[slot] = _follow_on(self.cross, symbol, g, rows, status)
+            self._cross_slots[slot] = _follow_on(self.cross, symbol, g, rows, status[:n])
 
     def ended(self, engine: Engine, slot: int) -> None:
         """A symbol was delisted."""
@@ -113,6 +115,10 @@ class FactorWriter(Follower):
         rows, numbers = self._own_rows[:n], self._numbers[:n]
         read_rows(engine.program.address, g, slots, self._own_outputs, rows)
         rows[:, -1] = engine.origin_g[slots]
+        if n == 1:  # the usual case while bars come in one by one, and what everybody waits for at the end
+            slot = int(slots[0])
+            self.own.append(int(self._slots[slot]), g, rows[0], int(status[slot]))
+            return
         numbers[:] = g
         self.own.append_rows(self._slots[slots], numbers, rows, status[slots].astype(np.uint8))
 

@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
+from kernels.abi import compiled, integers
 from kernels.run import Program
 
 __all__ = ["VERSION", "BadState", "ForeignState", "SavedState", "dump", "load", "put_back"]
@@ -113,8 +115,16 @@ def put_back(program: Program, saved: SavedState, slots: Sequence[int]) -> None:
     program.state[:, to[kept]] = saved.values[:, kept]
 
 
+@compiled(types.UniTuple(types.int64, 2)(types.int64, types.int64))  # type: ignore[no-untyped-call]
+def _add_up(address: int, n: int) -> tuple[int, int]:
+    """Exclusive or and sum (modulo 2**64) of n words: 8 MiB in less than a millisecond."""
+    words = integers(address)
+    mixed = total = 0
+    for i in range(n):
+        mixed ^= words[i]
+        total += words[i]
+    return mixed, total
+
+
 def _sums(values: NDArray[np.float64]) -> bytes:
-    words = values.view(np.uint64)
-    return struct.pack(
-        "<QQ", int(np.bitwise_xor.reduce(words, axis=None)), int(np.add.reduce(words, axis=None))
-    )
+    return struct.pack("<qq", *_add_up(values.ctypes.data, values.size))
