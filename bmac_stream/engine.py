@@ -400,8 +400,9 @@ class Engine:
         program, values = self.program, self._values
         read_outputs(program.address, g - 1, 0, self._capacity, values.ctypes.data, self._capacity)
         values[:, self.next_g < 0] = np.nan
-        for slot in np.flatnonzero(self.next_g > g):  # its own factors are of a later bar
-            values[~self._is_cross, slot] = np.nan
+        for early in np.flatnonzero(self.next_g > g):  # its own factors are of the bar after
+            values[~self._is_cross, early] = np.nan
+            self._status[early] = self.store.reader.data[early, -1, g % self.store.cap]
         if self._has_cross:
             self.members[:] = program.state[self.plan.member_row] == 1.0
         return True

@@ -286,6 +286,10 @@ def test_save_and_restore(market: Market, tmp_path: Path) -> None:
     assert again.started_from.startswith(str(path)) and (again.origin_g == engine.origin_g).all()
     assert again.values.tobytes() == engine.values.tobytes()
     agree(again, market)
+    again.save(path)
+    at_once = Engine(market.attach(), nodes(), state=path)  # no bar has closed since
+    assert at_once.started_from.startswith(str(path))
+    agree(at_once, market)
     other = Engine(market.attach(), {"mean": ts_mean(CLOSE, 8)}, state=path)
     assert "only there: ['spread', 'behind', 'bar']" in other.started_from
     assert np.isfinite(other["mean"][0])

@@ -18,6 +18,7 @@ from bmac_stream.engine_process import EngineProcess
 from bmac_stream.errors import StoreNotFound, StoreRetired
 from bmac_stream.factor_writer import CROSS, FactorWriter, specs
 from bmac_stream.factors import SUFFIX, Factors, attach_factors
+from kernels.rolling import ts_mean
 from shm import Spec, Status, StoreWriter
 from shm.segment import segment_path
 from tests.bmac_stream.test_engine import CLOSE, FIRST, Market, agree, nodes
@@ -29,7 +30,7 @@ NAMES = ("mean", "spread", "bar", "behind")
 class Published:
     """A market, an engine that publishes, and a reader of that."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, state: Path | None = None) -> None:
         self.market = market
         store = market.attach()
         plan = plan_factors(store, nodes())
@@ -40,7 +41,7 @@ class Published:
             return StoreWriter.open(name, spec, directory=market.directory)
 
         self.writer = FactorWriter(plan, open_one("f", own), open_one("f" + CROSS, cross))
-        self.engine = Engine(store, nodes(), follower=self.writer, depth=DEPTH)
+        self.engine = Engine(store, nodes(), follower=self.writer, depth=DEPTH, state=state)
         self.factors = attach_factors("f", directory=market.directory)
 
     def check(self) -> None:
@@ -136,6 +137,79 @@ def test_listing_delisting_and_a_second_engine(published: Published) -> None:
     again.engine.poll()
     published.check()
     again.factors.close()
+
+
+@pytest.mark.parametrize(("published_since", "missed", "ahead"), [(0, 0, ()), (0, 0, (4,)), (3, 7, (2, 4))])
+def test_a_second_engine_that_takes_up_a_state(
+    published: Published, tmp_path: Path, published_since: int, missed: int, ahead: tuple[int, ...]
+) -> None:
+    """Bars that the first one published after the state was saved, bars that nobody has seen, symbols that
+    are a bar ahead: readers see what they would have."""
+    market, path = published.market, tmp_path / "state"
+    market.close()
+    published.engine.poll()
+    if not missed:
+        for slot in ahead:
+            market.put(slot)
+    published.engine.poll()
+    published.engine.save(path)
+    for _ in range(published_since):
+        market.close({5: Status.PENDING})
+    published.engine.poll()
+    published.writer.close()
+    for _ in range(missed):
+        market.close()
+    if missed:
+        for slot in ahead:
+            market.put(slot)
+    again = Published(market, path)
+    assert again.engine.started_from.startswith(str(path))
+    published.writer = again.writer
+    factors, engine = again.factors, again.engine
+    assert factors.run_time == engine.run_time and factors.cross is not None
+    for slot in ahead:
+        values, bar = factors.symbol(f"S{slot}"), market.bars[market.g - FIRST, :, slot]
+        assert values["bar"] == max(bar[3], bar[4]), "its own factors are those of its own bar"
+        assert factors.cross[f"S{slot}"].end_g == market.g, "the market's are not there yet"
+    if not ahead:
+        again.check()
+        agree(engine, market)
+    for slot in sorted(set(range(9)) - set(ahead)):
+        market.put(slot)
+    market.complete()
+    for _ in range(3):
+        engine.poll()
+        agree(engine, market)
+        again.check()
+        assert factors.view("member")[:9, 0].all()
+        market.close()
+    published.factors.close()
+    published.factors = factors
+
+
+def test_other_factors_while_a_symbol_is_a_bar_ahead(published: Published, tmp_path: Path) -> None:
+    """Its cross-section is published with everybody's, not with the change."""
+    market, engine = published.market, published.engine
+    market.put(4)
+    engine.poll()
+    which = nodes() | {"more": ts_mean(CLOSE, 3)}
+    own, cross = specs(engine.store, plan_factors(engine.store, which), DEPTH)
+    assert cross is not None
+    two = (
+        StoreWriter.open(name, spec, directory=tmp_path) for name, spec in (("h", own), ("h.cross", cross))
+    )
+    with FactorWriter(plan_factors(engine.store, which), *two) as writer:
+        engine.set_factors(which, follower=writer)
+        with attach_factors("h", directory=tmp_path) as factors:
+            assert factors.cross is not None and factors.cross["S4"].end_g == market.g
+            for slot in (0, 1, 2, 3, 5, 6, 7, 8):
+                market.put(slot)
+            market.complete()
+            engine.poll()
+            agree(engine, market)
+            row = factors.cross.symbols["S4"]
+            assert factors.cross_section("behind")[row] == engine["behind"][4]
+            assert factors.cross_section("member")[row] == 1.0
 
 
 def test_frames(published: Published) -> None:
