@@ -37,6 +37,8 @@ __all__ = [
     "ts_residual",
     "ts_rsquare",
     "ts_slope",
+    "ts_trend_mean",
+    "ts_trend_var",
 ]
 
 _CANCELLED: Final = 1e-5
@@ -669,11 +671,49 @@ REGRESSION: Final = Operator(
 
 # ---- a series on time ------------------------------------------------------------------------------------
 
-# Own rows: number of values, a value nearby, mean and squared deviations from there, their peak; the sum of
-# times t, of t * t, of t * (x - pivot), where t runs from -(window - 1) / 2 at the oldest bar to
-# +(window - 1) / 2 at the newest: halves, so that sums of t and of t * t are exact.
-_N, _PIVOT, _MEAN, _SQUARE, _PEAK, _T, _TT, _TX = range(8)
+# Own rows: number of values, a value nearby, the sums of the distances from there and of their squares, the
+# peak of the squared deviations; the sums of time t, of t * t, of t * distance, where t runs from
+# -(window - 1) / 2 at the oldest bar to +(window - 1) / 2 at the newest: halves, so that sums of t and of
+# t * t are exact.
+_N, _PIVOT, _SUM, _SQUARE, _PEAK, _T, _TT, _TX = range(8)
 _TREND_ROWS: Final = 8
+
+
+@part
+def _line(
+    v: float,
+    c: float,
+    zero: float,
+    s: float,
+    q: float,
+    t: float,
+    tt: float,
+    tx: float,
+    least: float,
+    end: float,
+) -> tuple[float, float, float, float, float, float]:
+    """The outcomes, from the sums; v is the present value."""
+    rest = max(c - 1.0, 1.0)
+    inverse = 1.0 / (c * rest)  # one division for all quotients by the number of values
+    share = inverse * rest
+    middle, near = t * share, s * share
+    level, mean = zero + near, c * zero + s
+    # All three times c, which none of their quotients needs.
+    times, product, square = c * tt - t * t, c * tx - t * s, c * q - s * s
+    enough = c >= least
+    varies = square > _ROUNDING * (mean * mean)
+    # Rounding may have left a little in the product of a constant; its slope is 0.
+    b = (product / times if varies else 0.0) if enough else np.nan
+    r = b * (product / square)
+    e = ((v - zero) - near) - b * (end - middle)
+    return (
+        b,
+        level - b * (middle + end + 1.0),
+        min(r, 1.0) if enough & varies else np.nan,
+        e if e - e == 0.0 else np.nan,
+        level if enough else np.nan,
+        max(square, 0.0) * inverse if enough else np.nan,
+    )
 
 
 @rows
@@ -682,141 +722,205 @@ def _slide_trend(
     old: Any,
     count: Any,
     pivot: Any,
-    mean: Any,
-    square: Any,
+    total: Any,
+    squares: Any,
     peak: Any,
-    t: Any,
-    tt: Any,
-    tx: Any,
+    times: Any,
+    time_squares: Any,
+    products: Any,
+    slope: Any,
+    intercept: Any,
+    rsquare: Any,
+    residual: Any,
+    mean: Any,
+    variance: Any,
     n: int,
+    least: float,
     end: float,
 ) -> int:
     """Let old out, make all others one bar older, let x in; how many symbols need a recomputation."""
     cancelled = 0
     for i in range(n):
-        enters = x[i] - x[i] == 0.0
-        leaves = old[i] - old[i] == 0.0
-        zero = x[i] if enters and count[i] == 0.0 else pivot[i]
+        v, w, c, zero, s, q, top = x[i], old[i], count[i], pivot[i], total[i], squares[i], peak[i]
+        t, tt, tx = times[i], time_squares[i], products[i]
+        enters = v - v == 0.0
+        leaves = w - w == 0.0
         comes, goes = 1.0 if enters else 0.0, 1.0 if leaves else 0.0
-        m = mean[i]
-        stay = count[i] - goes
+        # The first value after none is its own pivot: alone it varies by nothing, which asks for the whole.
+        a, b = v - zero if enters else 0.0, w - zero if leaves else 0.0
+        stay = c - goes
         c = stay + comes
-        a = x[i] - zero if enters else 0.0
-        b = old[i] - zero if leaves else 0.0
-        da = a - m if enters else 0.0
-        db = b - m if leaves else 0.0
-        new = m + (da - db) / c if c > 0.0 else 0.0
-        q = square[i] + (da * (a - new if enters else 0.0) - db * (b - new if leaves else 0.0))
-        q = q if c > 0.0 else 0.0
-        st = t[i] + goes * end
-        stt = tt[i] - goes * (end * end)
-        stx = tx[i] + end * b
-        stx += end * a - (count[i] * m - b)
-        top = max(peak[i], q)
-        cancelled += 1 if q < _CANCELLED * top else 0
+        left = c > 0.0
+        tx = (tx + end * b) - (s - b) + end * a if left else 0.0
+        s = s + (a - b) if left else 0.0
+        q = q + (a * a - b * b) if left else 0.0
+        t += goes * end
+        tt = tt - goes * (end * end) - 2.0 * t + stay + comes * (end * end)
+        t = t - stay + comes * end
+        top = max(top, c * q)
+        cancelled += 1 if _gone(c, s, q, top) else 0
         count[i] = c
-        pivot[i] = zero
-        mean[i] = new
-        square[i] = q
+        total[i] = s
+        squares[i] = q
         peak[i] = top
-        tt[i] = stt - 2.0 * st + stay + comes * (end * end)
-        t[i] = st - stay + comes * end
-        tx[i] = stx if c > 0.0 else 0.0
+        times[i] = t
+        time_squares[i] = tt
+        products[i] = tx
+        found = _line(v, c, zero, s, q, t, tt, tx, least, end)
+        slope[i] = found[0]
+        intercept[i] = found[1]
+        rsquare[i] = found[2]
+        residual[i] = found[3]
+        mean[i] = found[4]
+        variance[i] = found[5]
     return cancelled
 
 
-@rows
-def _sum_trend(x: Any, count: Any, pivot: Any, mean: Any, n: int) -> None:
-    for i in range(n):
-        enters = x[i] - x[i] == 0.0
-        zero = x[i] if enters and count[i] == 0.0 else pivot[i]
-        pivot[i] = zero
-        count[i] += 1.0 if enters else 0.0
-        mean[i] += x[i] - zero if enters else 0.0
-
-
-@rows
-def _centre_trend(count: Any, pivot: Any, mean: Any, n: int) -> None:
-    for i in range(n):
-        pivot[i] += mean[i] / count[i] if count[i] > 0.0 else 0.0
-        mean[i] = 0.0
-
-
-@rows
-def _multiply_trend(
-    x: Any, pivot: Any, mean: Any, square: Any, t: Any, tt: Any, tx: Any, n: int, time: float
-) -> None:
-    for i in range(n):
-        enters = x[i] - x[i] == 0.0
-        d = x[i] - pivot[i] if enters else 0.0
-        mean[i] += d
-        square[i] += d * d
-        t[i] += time if enters else 0.0
-        tt[i] += time * time if enters else 0.0
-        tx[i] += time * d
-
-
-@rows
-def _settle_trend(count: Any, mean: Any, square: Any, peak: Any, n: int) -> None:
-    for i in range(n):
-        m = mean[i] / count[i] if count[i] > 0.0 else 0.0
-        square[i] = max(square[i] - mean[i] * m, 0.0)
-        mean[i] = m
-        peak[i] = square[i]
-
-
 @part
-def _trend_anew(state: Any, stride: int, p: Any, g: int, n: int) -> None:
-    """The window as a whole, oldest bar first."""
-    window = p[12]
-    count, pivot = own(state, stride, p, 5, _N), own(state, stride, p, 5, _PIVOT)
-    mean, square = own(state, stride, p, 5, _MEAN), own(state, stride, p, 5, _SQUARE)
-    t, tt, tx = own(state, stride, p, 5, _T), own(state, stride, p, 5, _TT), own(state, stride, p, 5, _TX)
-    for row in range(_TREND_ROWS):
-        _zero(own(state, stride, p, 5, row), n)
-    for lag in range(window - 1, -1, -1):
-        _sum_trend(back(state, stride, p, 4, g, lag), count, pivot, mean, n)
-    _centre_trend(count, pivot, mean, n)
-    for lag in range(window - 1, -1, -1):
-        time = 0.5 * float(window - 1) - float(lag)
-        _multiply_trend(back(state, stride, p, 4, g, lag), pivot, mean, square, t, tt, tx, n, time)
-    _settle_trend(count, mean, square, own(state, stride, p, 5, _PEAK), n)
+def _take(
+    v: float, time: float, c: float, zero: float, s: float, q: float, t: float, tt: float, tx: float
+) -> tuple[float, float, float, float, float, float, float]:
+    """The sums of a window with one bar more, at its time."""
+    enters = v - v == 0.0
+    zero = v if enters & (c == 0.0) else zero
+    comes, d = 1.0 if enters else 0.0, v - zero if enters else 0.0
+    return c + comes, zero, s + d, q + d * d, t + comes * time, tt + comes * (time * time), tx + time * d
 
 
 @rows
-def _fit_trend(
+def _take_1(
     x: Any,
     count: Any,
     pivot: Any,
-    mean: Any,
-    square: Any,
-    t: Any,
-    tt: Any,
-    tx: Any,
+    total: Any,
+    squares: Any,
+    times: Any,
+    time_squares: Any,
+    products: Any,
+    n: int,
+    time: float,
+) -> None:
+    for i in range(n):
+        c, zero, s, q = count[i], pivot[i], total[i], squares[i]
+        t, tt, tx = times[i], time_squares[i], products[i]
+        c, zero, s, q, t, tt, tx = _take(x[i], time, c, zero, s, q, t, tt, tx)
+        count[i] = c
+        pivot[i] = zero
+        total[i] = s
+        squares[i] = q
+        times[i] = t
+        time_squares[i] = tt
+        products[i] = tx
+
+
+@rows
+def _take_4(
+    x0: Any,
+    x1: Any,
+    x2: Any,
+    x3: Any,
+    count: Any,
+    pivot: Any,
+    total: Any,
+    squares: Any,
+    times: Any,
+    time_squares: Any,
+    products: Any,
+    n: int,
+    time: float,
+) -> None:
+    """Four bars at once, the first at `time`."""
+    for i in range(n):
+        c, zero, s, q = count[i], pivot[i], total[i], squares[i]
+        t, tt, tx = times[i], time_squares[i], products[i]
+        c, zero, s, q, t, tt, tx = _take(x0[i], time, c, zero, s, q, t, tt, tx)
+        c, zero, s, q, t, tt, tx = _take(x1[i], time + 1.0, c, zero, s, q, t, tt, tx)
+        c, zero, s, q, t, tt, tx = _take(x2[i], time + 2.0, c, zero, s, q, t, tt, tx)
+        c, zero, s, q, t, tt, tx = _take(x3[i], time + 3.0, c, zero, s, q, t, tt, tx)
+        count[i] = c
+        pivot[i] = zero
+        total[i] = s
+        squares[i] = q
+        times[i] = t
+        time_squares[i] = tt
+        products[i] = tx
+
+
+@rows
+def _settle_trend(
+    x: Any,
+    count: Any,
+    pivot: Any,
+    total: Any,
+    squares: Any,
+    peak: Any,
+    times: Any,
+    time_squares: Any,
+    products: Any,
     slope: Any,
     intercept: Any,
     rsquare: Any,
     residual: Any,
+    mean: Any,
+    variance: Any,
     n: int,
     least: float,
     end: float,
 ) -> None:
     for i in range(n):
-        c = count[i]
-        enough = c >= max(least, 2.0)
-        middle = t[i] / c
-        level = pivot[i] + mean[i]
-        times = tt[i] - t[i] * middle
-        product = tx[i] - t[i] * mean[i]
-        varies = square[i] > c * (_ROUNDING * (level * level))
-        # Rounding may have left a little in the product of a constant; its slope is 0.
-        b = (product / times if varies else 0.0) if enough else np.nan
-        slope[i] = b
-        intercept[i] = level - b * (middle + end + 1.0)
-        r = (product / times) * (product / square[i])
-        rsquare[i] = min(r, 1.0) if enough and varies else np.nan
-        e = ((x[i] - pivot[i]) - mean[i]) - b * (end - middle)
-        residual[i] = e if e - e == 0.0 else np.nan
+        c, zero, s, q, t, tt, tx = (
+            count[i], pivot[i], total[i], squares[i], times[i], time_squares[i], products[i]
+        )  # fmt: skip
+        peak[i] = c * q
+        found = _line(x[i], c, zero, s, q, t, tt, tx, least, end)
+        slope[i] = found[0]
+        intercept[i] = found[1]
+        rsquare[i] = found[2]
+        residual[i] = found[3]
+        mean[i] = found[4]
+        variance[i] = found[5]
+
+
+@part
+def _trend_anew(state: Any, stride: int, p: Any, g: int, n: int) -> None:
+    """The window as a whole, oldest bar first, measured from its first value."""
+    window, least = p[16], max(float(p[17]), 2.0)
+    end = 0.5 * float(window - 1)
+    count, pivot = own(state, stride, p, 7, _N), own(state, stride, p, 7, _PIVOT)
+    total, squares = own(state, stride, p, 7, _SUM), own(state, stride, p, 7, _SQUARE)
+    t, tt, tx = own(state, stride, p, 7, _T), own(state, stride, p, 7, _TT), own(state, stride, p, 7, _TX)
+    for row in range(_TREND_ROWS):
+        _zero(own(state, stride, p, 7, row), n)
+    lag = window - 1
+    while lag >= 3:
+        x0, x1 = back(state, stride, p, 6, g, lag), back(state, stride, p, 6, g, lag - 1)
+        x2, x3 = back(state, stride, p, 6, g, lag - 2), back(state, stride, p, 6, g, lag - 3)
+        _take_4(x0, x1, x2, x3, count, pivot, total, squares, t, tt, tx, n, end - float(lag))
+        lag -= 4
+    while lag >= 0:
+        x0 = back(state, stride, p, 6, g, lag)
+        _take_1(x0, count, pivot, total, squares, t, tt, tx, n, end - float(lag))
+        lag -= 1
+    _settle_trend(
+        now(state, stride, p, 6, g),
+        count,
+        pivot,
+        total,
+        squares,
+        own(state, stride, p, 7, _PEAK),
+        t,
+        tt,
+        tx,
+        now(state, stride, p, 0, g),
+        now(state, stride, p, 1, g),
+        now(state, stride, p, 2, g),
+        now(state, stride, p, 3, g),
+        now(state, stride, p, 4, g),
+        now(state, stride, p, 5, g),
+        n,
+        least,
+        end,
+    )
 
 
 @kernel
@@ -827,52 +931,53 @@ def trend(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
     empty.
 
     in      x
-    state   8 rows: number of values, a value nearby, mean and squared deviations from there, their peak, and
-            the sums of t, t * t, t * x, with t from the middle of the window and x from the value nearby
-    out     slope, intercept, rsquare, residual (of the present bar): NaN below `min_periods` values and below
-            2; where the standard deviation of x is 1e-15 of its mean or less, slope is 0 and rsquare NaN;
-            residual: NaN where the present x is missing
+    state   8 rows: number of values, a value nearby, sums of the distances from it and of their squares, the
+            peak of the squared deviations, and the sums of t, t * t, t * distance, with t from the middle of
+            the window
+    out     slope, intercept, rsquare, residual (of the present bar), mean, var (ddof 1): NaN below
+            `min_periods` values and below 2; where the standard deviation of x is 1e-15 of its mean or less,
+            slope is 0 and rsquare NaN; residual: NaN where the present x is missing
     refresh exact every `window` bars, and for a symbol at once when its squared deviations collapse
-    source  scipy.stats.linregress on each window; Welford's update; corrected two-pass for the refresh
+    source  scipy.stats.linregress on each window; sums measured from the first value
     """
-    window, least = p[12], float(p[13])
-    end = 0.5 * float(window - 1)
-    count, pivot = own(state, stride, p, 5, _N), own(state, stride, p, 5, _PIVOT)
-    mean, square = own(state, stride, p, 5, _MEAN), own(state, stride, p, 5, _SQUARE)
-    t, tt, tx = own(state, stride, p, 5, _T), own(state, stride, p, 5, _TT), own(state, stride, p, 5, _TX)
-    x = now(state, stride, p, 4, g)
-    if (g + p[11]) % window == 0:
+    window, least = p[16], max(float(p[17]), 2.0)
+    if (g + p[15]) % window == 0:
         _trend_anew(state, stride, p, g, n)
-    else:
-        old, peak = back(state, stride, p, 4, g, window), own(state, stride, p, 5, _PEAK)
-        if _slide_trend(x, old, count, pivot, mean, square, peak, t, tt, tx, n, end):
-            for i in range(n):
-                if square[i] < _CANCELLED * peak[i]:
-                    _trend_anew(at(state, i), stride, p, g, 1)
-    _fit_trend(
-        x,
+        return
+    count, peak = own(state, stride, p, 7, _N), own(state, stride, p, 7, _PEAK)
+    total, squares = own(state, stride, p, 7, _SUM), own(state, stride, p, 7, _SQUARE)
+    cancelled = _slide_trend(
+        now(state, stride, p, 6, g),
+        back(state, stride, p, 6, g, window),
         count,
-        pivot,
-        mean,
-        square,
-        t,
-        tt,
-        tx,
+        own(state, stride, p, 7, _PIVOT),
+        total,
+        squares,
+        peak,
+        own(state, stride, p, 7, _T),
+        own(state, stride, p, 7, _TT),
+        own(state, stride, p, 7, _TX),
         now(state, stride, p, 0, g),
         now(state, stride, p, 1, g),
         now(state, stride, p, 2, g),
         now(state, stride, p, 3, g),
+        now(state, stride, p, 4, g),
+        now(state, stride, p, 5, g),
         n,
         least,
-        end,
+        0.5 * float(window - 1),
     )
+    if cancelled:
+        for i in range(n):
+            if _gone(count[i], total[i], squares[i], peak[i]):
+                _trend_anew(at(state, i), stride, p, g, 1)
 
 
 TREND: Final = Operator(
     "ts_trend",
     trend,
     inputs=("x",),
-    outputs=("slope", "intercept", "rsquare", "residual"),
+    outputs=("slope", "intercept", "rsquare", "residual", "mean", "var"),
     parameters=("window", "min_periods"),
     rows=lambda window, min_periods: (0.0,) * _TREND_ROWS,
     history=lambda window, min_periods: window,
@@ -962,6 +1067,22 @@ def ts_residual(x: Number, window: int, min_periods: int | None = None) -> Node:
     NaN where `ts_slope` is, and where the present x is missing.
     """
     return TREND(x, parameters=_window(window, min_periods))[3]
+
+
+def ts_trend_mean(x: Number, window: int, min_periods: int | None = None) -> Node:
+    """Mean of the last `window` bars of x, from the same pass as `ts_slope`; NaN where that is.
+
+    As `rolling.ts_mean` but for rounding, and cheaper where a plan has the line on time of the same window.
+    """
+    return TREND(x, parameters=_window(window, min_periods))[4]
+
+
+def ts_trend_var(x: Number, window: int, min_periods: int | None = None) -> Node:
+    """Variance (ddof 1) of the last `window` bars of x, from the same pass as `ts_slope`; NaN where that is.
+
+    As `rolling.ts_var` but for rounding, and cheaper where a plan has the line on time of the same window.
+    """
+    return TREND(x, parameters=_window(window, min_periods))[5]
 
 
 def ts_forecast(x: Number, window: int, ahead: int = 1, min_periods: int | None = None) -> Node:

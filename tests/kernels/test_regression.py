@@ -20,6 +20,8 @@ from kernels.regression import (
     ts_residual,
     ts_rsquare,
     ts_slope,
+    ts_trend_mean,
+    ts_trend_var,
 )
 from tests.kernels.harness import DATA, Array, T, check, check_drift, run
 
@@ -43,6 +45,7 @@ def line(x: Any, y: Any) -> dict[str, Any]:
         "rsquare": np.nan if still_x or still_y else xy / xx * (xy / yy),
         "residual": dy[-1] - beta * dx[-1],
         "still": still_y,
+        "variance": yy / (len(y) - 1),
         "level": my,
         "last": dy[-1],
     }
@@ -70,77 +73,94 @@ def of_time(x: Array, window: int, least: int, what: str) -> Array:
         found = line(np.arange(1, window + 1)[there], values[there])
         if found["still"]:
             flat = {"beta": 0.0, "alpha": found["level"], "rsquare": np.nan, "residual": found["last"]}
-            out[t] = flat[what]
+            out[t] = (found | flat)[what]
         else:
             out[t] = found[what]
     return out
 
 
-# What two series make of each other is lost in rounding where one of them is 1e9 of the other's size or holds
-# a print of x1000: hence a tolerance of the units of the outcome, from the reference itself.
-PAIRS: list[tuple[Callable[..., Node], str, float]] = [
-    (ts_cov, "cov", 1e-8),
-    (ts_corr, "corr", 1e-9),
-]
-LINES: list[tuple[Callable[..., Node], str, float]] = [
-    (ts_beta, "beta", 1e-8),
-    (ts_alpha, "alpha", 1e-8),
-    (ts_beta_rsquare, "rsquare", 1e-9),
-    (ts_beta_residual, "residual", 1e-8),
-]
+TOLERANCE: dict[str, Any] = {"rtol": 1e-9, "usual": 1e-10}
+"""Relative to the value, or to the column's median: a covariance near 0 is a difference of large sums."""
+
+
+@pytest.mark.parametrize(("window", "least"), [*WINDOWS, (3, 3), (4, 4), (6, 6), (7, 7), (8, 8), (9, 9)])
+def test_correlation(window: int, least: int) -> None:
+    check(ts_corr(X, Y, window, least), lambda x, y: of_pairs(x, y, window, least, "corr"), **TOLERANCE)
 
 
 @pytest.mark.parametrize(("window", "least"), WINDOWS)
-@pytest.mark.parametrize(("operator", "what", "atol"), PAIRS)
-def test_two_series(operator: Callable[..., Node], what: str, atol: float, window: int, least: int) -> None:
-    check(
-        operator(X, Y, window, least), lambda x, y: of_pairs(x, y, window, least, what), rtol=1e-8, atol=atol
-    )
+def test_covariance(window: int, least: int) -> None:
+    check(ts_cov(X, Y, window, least), lambda x, y: of_pairs(x, y, window, least, "cov"), **TOLERANCE)
 
 
 @pytest.mark.parametrize(("window", "least"), [(5, 5), (20, 3)])
-@pytest.mark.parametrize(("operator", "what", "atol"), LINES)
-def test_line_of_two_series(
-    operator: Callable[..., Node], what: str, atol: float, window: int, least: int
-) -> None:
-    check(
-        operator(Y, X, window, least), lambda x, y: of_pairs(x, y, window, least, what), rtol=1e-8, atol=atol
-    )
+@pytest.mark.parametrize(
+    ("operator", "what"),
+    [
+        (ts_beta, "beta"),
+        (ts_alpha, "alpha"),
+        (ts_beta_rsquare, "rsquare"),
+        (ts_beta_residual, "residual"),
+    ],
+)
+def test_line_of_two_series(operator: Callable[..., Node], what: str, window: int, least: int) -> None:
+    check(operator(Y, X, window, least), lambda x, y: of_pairs(x, y, window, least, what), **TOLERANCE)
 
 
 @pytest.mark.parametrize(("window", "least"), WINDOWS)
-@pytest.mark.parametrize(
-    ("operator", "what", "atol"),
-    [(ts_slope, "beta", 1e-11), (ts_rsquare, "rsquare", 1e-10)],
-)
-def test_line_on_time(operator: Callable[..., Node], what: str, atol: float, window: int, least: int) -> None:
-    check(operator(X, window, least), lambda x: of_time(x, window, least, what), rtol=1e-8, atol=atol)
+@pytest.mark.parametrize(("operator", "what"), [(ts_slope, "beta"), (ts_rsquare, "rsquare")])
+def test_line_on_time(operator: Callable[..., Node], what: str, window: int, least: int) -> None:
+    check(operator(X, window, least), lambda x: of_time(x, window, least, what), **TOLERANCE)
 
 
 @pytest.mark.parametrize(
-    ("operator", "what", "atol"),
-    [(ts_intercept, "alpha", 1e-10), (ts_residual, "residual", 1e-9)],
+    ("operator", "what"),
+    [
+        (ts_intercept, "alpha"),
+        (ts_residual, "residual"),
+        (ts_trend_mean, "level"),
+        (ts_trend_var, "variance"),
+    ],
 )
-def test_place_on_time(operator: Callable[..., Node], what: str, atol: float) -> None:
-    check(operator(X, 20, 3), lambda x: of_time(x, 20, 3, what), rtol=1e-10, atol=atol)
+def test_place_on_time(operator: Callable[..., Node], what: str) -> None:
+    check(operator(X, 20, 3), lambda x: of_time(x, 20, 3, what), **TOLERANCE)
 
 
 def test_forecast() -> None:
     check(
         ts_forecast(X, 20, 2),
         lambda x: of_time(x, 20, 20, "alpha") + 22 * of_time(x, 20, 20, "beta"),
-        rtol=1e-10,
-        atol=1e-10,
+        **TOLERANCE,
     )
+
+
+@pytest.mark.parametrize("window", [5, 20])
+def test_a_correlation_that_is_0_where_nothing_varies(window: int) -> None:
+    def reference(x: Array, y: Array) -> Array:
+        found = of_pairs(x, y, window, window, "corr")
+        full = ~np.isnan(of_pairs(x, y, window, window, "cov"))
+        return np.where(full & np.isnan(found), 0.0, found)
+
+    check(ts_corr(X, Y, window, flat_is_zero=True), reference, **TOLERANCE)
 
 
 def test_drift() -> None:
     def last(what: str, window: int) -> Callable[..., Any]:
         return lambda x: line(np.arange(1.0, window + 1), x[-window:])[what]
 
-    check_drift(ts_slope(X, 20), last("beta", 20), bars=300_000)
-    check_drift(ts_rsquare(X, 60), last("rsquare", 60), bars=300_000)
-    check_drift(ts_corr(X, Y, 20), lambda x, y: line(x[-20:], y[-20:])["corr"])
+    check_drift(ts_slope(X, 20), last("beta", 20), window=20)
+    check_drift(ts_rsquare(X, 60), last("rsquare", 60), window=60)
+    check_drift(ts_residual(X, 20), last("residual", 20), window=20)
+
+
+def test_drift_of_two_series() -> None:
+    def last(what: str) -> Callable[..., Any]:
+        return lambda x, y: line(x[-20:], y[-20:])[what]
+
+    check_drift(ts_corr(X, Y, 20), last("corr"), window=20)
+    check_drift(ts_cov(X, Y, 20), last("cov"), window=20)
+    check_drift(ts_beta(Y, X, 20), last("beta"), window=20)
+    check_drift(ts_beta_residual(Y, X, 20), last("residual"), window=20)
 
 
 def test_what_does_not_vary_correlates_with_nothing() -> None:
@@ -173,6 +193,7 @@ def test_correlation_stays_within_one() -> None:
 
 def test_one_pass_gives_the_whole_line() -> None:
     outputs = {"a": ts_slope(X, 9), "b": ts_intercept(X, 9), "c": ts_rsquare(X, 9), "d": ts_residual(X, 9)}
+    outputs |= {"mean": ts_trend_mean(X, 9), "var": ts_trend_var(X, 9)}
     assert len(Plan(outputs).steps) == 1
 
 
