@@ -5,7 +5,7 @@
     factors.cross_section("PctChg_100")       float64[n_slots], a copy, consistent
     factors.symbol("BTCUSDT")                 {name: value} of its newest bar
     factors.matrix()                          float64[n_slots, n_factors], a copy, consistent
-    factors.view("PctChg_100", 3)             float64[n_slots, 3], in place: "Raw views" in bmac_stream.client
+    factors.view("PctChg_100")                float64[n_slots, 1], in place: "Raw views" in bmac_stream.client
 
 Own factors of a symbol are there as soon as its bar was stepped; those behind a cross-section at the
 run_time, with `member` (1.0 for who was in it). `origin` is the number of the first bar that a symbol's state
