@@ -210,13 +210,15 @@ class Spec:
 
 
 def ring_capacity(window: int, slack: int) -> int:
-    """Bars a ring holds: at least window + slack, and 4, which is a cache line for both copies.
+    """Bars a ring holds: at least window + slack, and 16; 4 where the slack is 3 or less.
 
+    Who asks for so little slack looks at the newest bar of many columns: at cap 4 both copies of a cell's row
+    are one cache line, and reading one bar of all columns takes half the time that it does at cap 16.
     A row is 16 * cap bytes. Were that a multiple of 128 or more, the cells of one bar would fall into a part
     of the cache's sets only, and a whole market's newest bars would not stay cached from one append to the
     next. So a row of a page or more is an odd number of cache lines: cap is a multiple of 4, but not of 8.
     """
-    wanted = max(window + slack, 4)
+    wanted = max(window + slack, 4 if slack < 4 else 16)
     if wanted > 248:
         return (wanted + 3) // 8 * 8 + 4
     return (wanted + 3) // 4 * 4 if wanted < 16 else (wanted + 7) // 8 * 8

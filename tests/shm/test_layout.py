@@ -15,10 +15,12 @@ def test_a_row_is_an_odd_number_of_cache_lines() -> None:
         for slack in (1, 100):
             cap = ring_capacity(window, slack)
             assert window + slack <= cap < max(window + slack, 16) + 8
+            assert cap >= (4 if slack < 4 else 16)
             if 16 * cap >= 4096:
                 assert 16 * cap % 128 == 64, "the cells of one bar must spread over all sets of the cache"
             else:
-                assert cap % 8 == 0, "rows begin on cache lines"
+                assert cap % 4 == 0, "rows begin on cache lines"
+    assert ring_capacity(1, 2) == 4 and ring_capacity(4, 4) == 16
     assert ring_capacity(1500, 100) == 1604
 
 
