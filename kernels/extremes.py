@@ -1,9 +1,15 @@
-"""Highest and lowest value of a moving window, and where it stands, at a cost that does not grow with it.
+"""Highest and lowest value of a moving window, and where it stands.
 
-Time is cut into blocks of `window` bars, at a phase of the expression's own. A window is then the end of the
-last block and the beginning of this one: the highest of the beginning is kept as it grows, the highest of
-every end of a block is computed once, when the block is over (van Herk 1992, Gil and Werman 1993). Nothing is
-rounded, so nothing is to be refreshed.
+Up to 64 bars the extreme and its place are all that is kept. A bar that exceeds it takes its place; when it
+leaves the window, the window is searched, which for prices is one bar in 1.8 * sqrt(window): for the symbols
+whose extreme has left, or for all at once where these are many. 3 rows, and no bar is dearer than a search.
+
+Beyond that, the cost does not grow with the window: time is cut into blocks of `window` bars, at a phase of
+the expression's own. A window is then the end of the last block and the beginning of this one: the highest of
+the beginning is kept as it grows, the highest of every end of a block is computed once, when the block is
+over (van Herk 1992, Gil and Werman 1993).
+
+Nothing is rounded, so nothing is to be refreshed, and both ways give the same bits.
 
 NaN and +-inf count as missing. A window with fewer than `min_periods` values gives NaN.
 """
@@ -12,14 +18,190 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.abi import back, kernel, now, own, part, rows
+from kernels.abi import at, back, kernel, now, own, part, rows
 from kernels.node import Node, Number, Operator
 
 __all__ = ["HIGHEST", "LOWEST", "ts_argmax", "ts_argmin", "ts_max", "ts_min", "ts_range_position"]
 
-# Own rows: the ends of the last block that begin at positions 1 to `window` (the last one is empty) lie
-# behind these, first their tops, then where those stand.
+_SEARCHED: Final = 64
+"""The longest window that is searched when its extreme leaves."""
+
+# Own rows. For longer windows, the ends of the last block that begin at positions 1 to `window` (the last one
+# is empty) lie behind these, first their tops, then where those stand.
 _COUNT, _TOP, _PLACE, _ENDS = range(4)
+
+
+# ---- windows that are searched ---------------------------------------------------------------------------
+
+
+@rows
+def _step(
+    x: Any,
+    old: Any,
+    count: Any,
+    top: Any,
+    place: Any,
+    out: Any,
+    where: Any,
+    n: int,
+    sign: float,
+    newest: bool,
+    window: float,
+    least: float,
+) -> int:
+    """Let x in and old out; how many symbols have lost their highest."""
+    lost = 0
+    for i in range(n):
+        v, w, c, t, k = x[i], old[i], count[i], top[i], place[i]
+        enters = v - v == 0.0
+        c += (1.0 if enters else 0.0) - (1.0 if w - w == 0.0 else 0.0)
+        v = sign * v if enters else -np.inf
+        higher = (v >= t) if newest else (v > t)
+        t = v if higher else t
+        k = window if higher else max(k - 1.0, 0.0)
+        k = k if t > -np.inf else 0.0
+        lost += 1 if k == 0.0 and t > -np.inf else 0
+        count[i] = c
+        top[i] = t
+        place[i] = k
+        out[i] = sign * t if c >= least else np.nan
+        where[i] = k if c >= least else np.nan
+    return lost
+
+
+@rows
+def _nothing(top: Any, place: Any, n: int) -> None:
+    for i in range(n):
+        top[i] = -np.inf
+        place[i] = 0.0
+
+
+@rows
+def _look(x: Any, top: Any, place: Any, n: int, sign: float, newest: bool, position: float) -> None:
+    for i in range(n):
+        v, t = sign * x[i], top[i]
+        higher = ((v >= t) if newest else (v > t)) and v < np.inf
+        top[i] = v if higher else t
+        place[i] = position if higher else place[i]
+
+
+@rows
+def _look_4(
+    x: Any,
+    y: Any,
+    z: Any,
+    last: Any,
+    top: Any,
+    place: Any,
+    n: int,
+    sign: float,
+    newest: bool,
+    position: float,
+) -> None:
+    """As `_look`, four bars from `position` on."""
+    for i in range(n):
+        v0, v1, v2, v3 = sign * x[i], sign * y[i], sign * z[i], sign * last[i]
+        t, k = top[i], place[i]
+        higher = ((v0 >= t) if newest else (v0 > t)) and v0 < np.inf
+        t = v0 if higher else t
+        k = position if higher else k
+        higher = ((v1 >= t) if newest else (v1 > t)) and v1 < np.inf
+        t = v1 if higher else t
+        k = position + 1.0 if higher else k
+        higher = ((v2 >= t) if newest else (v2 > t)) and v2 < np.inf
+        t = v2 if higher else t
+        k = position + 2.0 if higher else k
+        higher = ((v3 >= t) if newest else (v3 > t)) and v3 < np.inf
+        t = v3 if higher else t
+        k = position + 3.0 if higher else k
+        top[i] = t
+        place[i] = k
+
+
+@rows
+def _publish(
+    count: Any, top: Any, place: Any, out: Any, where: Any, n: int, sign: float, least: float
+) -> None:
+    for i in range(n):
+        c, t, k = count[i], top[i], place[i]
+        k = k if t > -np.inf else 0.0
+        place[i] = k
+        out[i] = sign * t if c >= least else np.nan
+        where[i] = k if c >= least else np.nan
+
+
+@part
+def _search(state: Any, stride: int, p: Any, g: int, n: int, sign: float) -> None:
+    """The highest of the window and its place, anew, for all symbols."""
+    window, newest = p[8], p[10] != 0
+    top, place = own(state, stride, p, 3, _TOP), own(state, stride, p, 3, _PLACE)
+    _nothing(top, place, n)
+    lag = window - 1
+    while lag >= 3:
+        x, y = back(state, stride, p, 2, g, lag), back(state, stride, p, 2, g, lag - 1)
+        z, last = back(state, stride, p, 2, g, lag - 2), back(state, stride, p, 2, g, lag - 3)
+        _look_4(x, y, z, last, top, place, n, sign, newest, float(window - lag))
+        lag -= 4
+    while lag >= 0:
+        _look(back(state, stride, p, 2, g, lag), top, place, n, sign, newest, float(window - lag))
+        lag -= 1
+
+
+@part
+def _greater(x: float, y: float) -> float:
+    """x, if it is more than y and no inf, else y."""
+    return x if x > y and x < np.inf else y
+
+
+@part
+def _search_one(state: Any, stride: int, p: Any, g: int, sign: float) -> None:
+    """As `_search` for one symbol: first the highest, by four at once, then where it stands."""
+    window, newest = p[8], p[10] != 0
+    a = b = c = d = -np.inf
+    lag = window - 1
+    while lag >= 3:
+        a = _greater(sign * back(state, stride, p, 2, g, lag)[0], a)
+        b = _greater(sign * back(state, stride, p, 2, g, lag - 1)[0], b)
+        c = _greater(sign * back(state, stride, p, 2, g, lag - 2)[0], c)
+        d = _greater(sign * back(state, stride, p, 2, g, lag - 3)[0], d)
+        lag -= 4
+    while lag >= 0:
+        a = _greater(sign * back(state, stride, p, 2, g, lag)[0], a)
+        lag -= 1
+    t = _greater(_greater(a, b), _greater(c, d))
+    own(state, stride, p, 3, _TOP)[0] = t
+    own(state, stride, p, 3, _PLACE)[0] = 0.0
+    if t == -np.inf:
+        return
+    lag, step = (0, 1) if newest else (window - 1, -1)
+    v = sign * back(state, stride, p, 2, g, lag)[0]
+    while v != t:
+        lag += step
+        v = sign * back(state, stride, p, 2, g, lag)[0]
+    own(state, stride, p, 3, _TOP)[0] = v  # of 0.0 and -0.0 the one that stands there
+    own(state, stride, p, 3, _PLACE)[0] = float(window - lag)
+
+
+@part
+def _searched(state: Any, stride: int, p: Any, g: int, n: int, sign: float) -> None:
+    window, least, newest = p[8], float(p[9]), p[10] != 0
+    count = own(state, stride, p, 3, _COUNT)
+    top, place = own(state, stride, p, 3, _TOP), own(state, stride, p, 3, _PLACE)
+    x, old = now(state, stride, p, 2, g), back(state, stride, p, 2, g, window)
+    out, where = now(state, stride, p, 0, g), now(state, stride, p, 1, g)
+    lost = _step(x, old, count, top, place, out, where, n, sign, newest, float(window), least)
+    if lost == 0:
+        return
+    if 8 * lost > n and n >= 8:
+        _search(state, stride, p, g, n, sign)
+    else:
+        for i in range(n):
+            if place[i] == 0.0 and top[i] > -np.inf:
+                _search_one(at(state, i), stride, p, g, sign)
+    _publish(count, top, place, out, where, n, sign, least)
+
+
+# ---- longer windows --------------------------------------------------------------------------------------
 
 
 @rows
@@ -72,7 +254,7 @@ def _grow(
 
 
 @part
-def _extreme(state: Any, stride: int, p: Any, g: int, n: int, sign: float) -> None:
+def _by_blocks(state: Any, stride: int, p: Any, g: int, n: int, sign: float) -> None:
     window, least, newest = p[8], float(p[9]), p[10] != 0
     position = (g + p[7]) % window
     top, place = own(state, stride, p, 3, _TOP), own(state, stride, p, 3, _PLACE)
@@ -108,13 +290,24 @@ def _extreme(state: Any, stride: int, p: Any, g: int, n: int, sign: float) -> No
             )
 
 
+# ---- operators -------------------------------------------------------------------------------------------
+
+
+@part
+def _extreme(state: Any, stride: int, p: Any, g: int, n: int, sign: float) -> None:
+    if p[8] <= _SEARCHED:
+        _searched(state, stride, p, g, n, sign)
+    else:
+        _by_blocks(state, stride, p, g, n, sign)
+
+
 @kernel
 def highest(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
     """ts_highest: the highest value of the last `window` bars, and where it stands.
 
     in      x
-    state   3 rows: number of values, the highest of this block so far, its place in the block; `window` rows
-            each for the highest of every end of the last block and its place
+    state   3 rows: number of values, the highest and its place. Above 64 bars: of this block so far, and
+            `window` rows each for the highest of every end of the last block and its place
     out     max, argmax (1.0 the oldest bar of the window ... `window` the newest; missing bars have a place):
             NaN below `min_periods` values; NaN and inf are missing
     refresh not needed: nothing is rounded
@@ -140,7 +333,8 @@ def lowest(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
 
 
 def _rows(window: int, min_periods: int, newest: int) -> tuple[float, ...]:
-    return (0.0, -np.inf, 0.0) + (-np.inf,) * window + (0.0,) * window
+    ends = 0 if window <= _SEARCHED else window
+    return (0.0, -np.inf, 0.0) + (-np.inf,) * ends + (0.0,) * ends
 
 
 HIGHEST: Final = Operator(

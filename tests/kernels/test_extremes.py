@@ -25,7 +25,7 @@ def over_windows(x: Array, window: int, least: int, of: Callable[[Any], Any]) ->
     return out
 
 
-WINDOWS = [(1, 1), (2, 1), (5, 5), (20, 3), (60, 60)]
+WINDOWS = [(1, 1), (2, 1), (5, 5), (20, 3), (60, 60), (64, 9), (65, 9), (90, 90)]
 
 
 @pytest.mark.parametrize(("window", "least"), WINDOWS)
