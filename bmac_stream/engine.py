@@ -267,7 +267,8 @@ class Engine:
         deadline = time.monotonic() + timeout_s
         while True:
             left = deadline - time.monotonic()
-            self.step(max(0.0, min(left, _SLICE_S)))
+            news = self.g - 1 > self._told_g  # finished by a `poll` or `step` before
+            self.step(0.0 if news else max(0.0, min(left, _SLICE_S)))
             if self.g - 1 > self._told_g:
                 return self._tell()
             if left <= 0:

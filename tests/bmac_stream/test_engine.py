@@ -297,6 +297,15 @@ def test_save_and_restore(market: Market, tmp_path: Path) -> None:
     assert "should have" in Engine(market.attach(), nodes(), state=path).started_from
 
 
+def test_what_was_polled_is_told_without_sleeping(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(market.attach(), nodes())
+    market.close()
+    assert engine.poll() == 1
+    asked: list[int] = []
+    monkeypatch.setattr("bmac_stream.engine.sleep", lambda words, seen, timeout_ns: asked.append(timeout_ns))
+    assert engine.wait(timeout_s=30) == engine.run_time and not any(asked)
+
+
 def test_factors_change_at_run_time(market: Market) -> None:
     engine = Engine(market.attach(), nodes())
     for _ in range(40):
