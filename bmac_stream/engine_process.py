@@ -215,7 +215,7 @@ class EngineProcess:
             log.warning("%s", text)
 
 
-def main(cfg: str, seconds: float = 0.0, bars: int = 0) -> int:
+def main(cfg: str, seconds: float = 0.0, bars: int = 0) -> None:
     """Compute the factors of the config at `cfg` (a file, or a folder with config.json) until stopped.
 
     seconds, bars  end by itself after so many seconds, or run_times; 0: not
@@ -227,13 +227,13 @@ def main(cfg: str, seconds: float = 0.0, bars: int = 0) -> int:
     signal.signal(signal.SIGTERM, process.stop)
     signal.signal(signal.SIGINT, process.stop)
     signal.signal(signal.SIGHUP, process.reload)
-    return process.run(seconds, bars)
+    sys.exit(process.run(seconds, bars))  # a result would be printed
 
 
 def command_line() -> None:
     """What `python -m bmac_stream.engine` runs: a config that cannot be used ends it with status 2."""
     try:
-        sys.exit(fire.Fire(main))
+        fire.Fire(main)
     except (ConfigError, FactorError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
