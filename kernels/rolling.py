@@ -42,7 +42,13 @@ _CANCELLED: Final = 1e-5
 
 # ---- moments: mean and variance --------------------------------------------------------------------------
 
-_COUNT, _PIVOT, _MEAN, _SQUARE, _PEAK = range(5)  # own rows
+_COUNT, _PIVOT, _TOTAL, _SQUARE, _PEAK = range(5)  # own rows
+
+
+@part
+def _gone(c: float, s: float, q: float, top: float) -> bool:
+    """Whether what is left of c values' squared deviations, times c, is mostly rounding."""
+    return c * q - s * s < _CANCELLED * top
 
 
 @rows
@@ -51,7 +57,7 @@ def _slide(
     old: Any,
     count: Any,
     pivot: Any,
-    mean: Any,
+    total: Any,
     square: Any,
     peak: Any,
     out: Any,
@@ -63,30 +69,26 @@ def _slide(
     cancelled = 0
     for i in range(n):
         # All loads come first: one that hangs on a condition would be a masked load, or no vector at all.
-        v, w, c, zero, m, q, top = x[i], old[i], count[i], pivot[i], mean[i], square[i], peak[i]
+        v, w, c, zero, s, q, top = x[i], old[i], count[i], pivot[i], total[i], square[i], peak[i]
         enters = v - v == 0.0
         leaves = w - w == 0.0
-        # Everything is measured from a value nearby: at 1e9 the mean's own rounding would be 1e-7.
-        zero = v if enters and c == 0.0 else zero
         c += (1.0 if enters else 0.0) - (1.0 if leaves else 0.0)
+        # Everything is measured from a value nearby: at 1e9 the mean's own rounding would be 1e-7. The first
+        # value after none is its own pivot: alone it varies by nothing, which asks for a recomputation.
+        a, b = v - zero if enters else 0.0, w - zero if leaves else 0.0
+        left = c > 0.0
+        s = s + (a - b) if left else 0.0
+        q = q + (a * a - b * b) if left else 0.0
+        top = max(top, c * q)
+        cancelled += 1 if _gone(c, s, q, top) else 0
         rest = max(c - 1.0, 1.0)
         inverse = 1.0 / (c * rest)  # one division for both quotients
-        a, b = v - zero, w - zero
-        da = a - m if enters else 0.0
-        db = b - m if leaves else 0.0
-        new = m + (da - db) * (inverse * rest) if c > 0.0 else 0.0
-        # With m and new in the factors, one formula holds for entering, leaving and both at once.
-        q += da * (a - new if enters else 0.0) - db * (b - new if leaves else 0.0)
-        q = q if c > 0.0 else 0.0
-        top = max(top, q)
-        cancelled += 1 if q < _CANCELLED * top else 0
         count[i] = c
-        pivot[i] = zero
-        mean[i] = new
+        total[i] = s
         square[i] = q
         peak[i] = top
-        out[i] = zero + new if c >= least else np.nan
-        variance[i] = max(q, 0.0) * (inverse * c) if c >= max(least, 2.0) else np.nan
+        out[i] = zero + s * (inverse * rest) if c >= least else np.nan
+        variance[i] = max(c * q - s * s, 0.0) * inverse if c >= max(least, 2.0) else np.nan
     return cancelled
 
 
@@ -141,17 +143,15 @@ def _let_in_4(
 
 @rows
 def _settle(
-    count: Any, pivot: Any, mean: Any, square: Any, peak: Any, out: Any, variance: Any, n: int, least: float
+    count: Any, pivot: Any, total: Any, square: Any, peak: Any, out: Any, variance: Any, n: int, least: float
 ) -> None:
     for i in range(n):
-        c, zero, total, q = count[i], pivot[i], mean[i], square[i]
-        m = total / c if c > 0.0 else 0.0
-        q = max(q - total * m, 0.0)
-        mean[i] = m
-        square[i] = q
-        peak[i] = q
-        out[i] = zero + m if c >= least else np.nan
-        variance[i] = q / (c - 1.0) if c >= max(least, 2.0) else np.nan
+        c, zero, s, q = count[i], pivot[i], total[i], square[i]
+        rest = max(c - 1.0, 1.0)
+        inverse = 1.0 / (c * rest)
+        peak[i] = c * q
+        out[i] = zero + s * (inverse * rest) if c >= least else np.nan
+        variance[i] = max(c * q - s * s, 0.0) * inverse if c >= max(least, 2.0) else np.nan
 
 
 @rows
@@ -169,21 +169,21 @@ def _moments_anew(state: Any, stride: int, p: Any, g: int, n: int) -> None:
     """
     window, least = p[8], float(p[9])
     count, pivot = own(state, stride, p, 3, _COUNT), own(state, stride, p, 3, _PIVOT)
-    mean, square = own(state, stride, p, 3, _MEAN), own(state, stride, p, 3, _SQUARE)
+    total, square = own(state, stride, p, 3, _TOTAL), own(state, stride, p, 3, _SQUARE)
     for k in range(5):
         _zero(own(state, stride, p, 3, k), n)
     lag = window - 1
     while lag >= 3:
         x, y = back(state, stride, p, 2, g, lag), back(state, stride, p, 2, g, lag - 1)
         z, last = back(state, stride, p, 2, g, lag - 2), back(state, stride, p, 2, g, lag - 3)
-        _let_in_4(x, y, z, last, count, pivot, mean, square, n)
+        _let_in_4(x, y, z, last, count, pivot, total, square, n)
         lag -= 4
     while lag >= 0:
-        _let_in(back(state, stride, p, 2, g, lag), count, pivot, mean, square, n)
+        _let_in(back(state, stride, p, 2, g, lag), count, pivot, total, square, n)
         lag -= 1
     peak = own(state, stride, p, 3, _PEAK)
     out, variance = now(state, stride, p, 0, g), now(state, stride, p, 1, g)
-    _settle(count, pivot, mean, square, peak, out, variance, n, least)
+    _settle(count, pivot, total, square, peak, out, variance, n, least)
 
 
 @kernel
@@ -191,24 +191,24 @@ def moments(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
     """ts_moments: mean and variance (ddof 1) of the last `window` bars, each symbol alone.
 
     in      x
-    state   5 rows: number of values, a value nearby, mean and squared deviations from it, their peak
+    state   5 rows: number of values, a value nearby, sums of the distances from it and of their squares, peak
+            of the squared deviations
     out     mean, var: NaN below `min_periods` values (var: below 2 as well); NaN and inf are missing
     refresh exact every `window` bars, and for a symbol at once when its squared deviations collapse
-    source  pandas Series.rolling(window, min_periods).mean(), .var(); Welford's update for a pair that
-            enters and leaves; sums measured from the first value for the refresh
+    source  pandas Series.rolling(window, min_periods).mean(), .var(); sums measured from the first value
     """
     window, least = p[8], float(p[9])
     if (g + p[7]) % window == 0:
         _moments_anew(state, stride, p, g, n)
         return
     count, pivot = own(state, stride, p, 3, _COUNT), own(state, stride, p, 3, _PIVOT)
-    mean, square = own(state, stride, p, 3, _MEAN), own(state, stride, p, 3, _SQUARE)
+    total, square = own(state, stride, p, 3, _TOTAL), own(state, stride, p, 3, _SQUARE)
     peak = own(state, stride, p, 3, _PEAK)
     x, old = now(state, stride, p, 2, g), back(state, stride, p, 2, g, window)
     out, variance = now(state, stride, p, 0, g), now(state, stride, p, 1, g)
-    if _slide(x, old, count, pivot, mean, square, peak, out, variance, n, least):
+    if _slide(x, old, count, pivot, total, square, peak, out, variance, n, least):
         for i in range(n):
-            if square[i] < _CANCELLED * peak[i]:
+            if _gone(count[i], total[i], square[i], peak[i]):
                 _moments_anew(at(state, i), stride, p, g, 1)
 
 
@@ -417,12 +417,13 @@ _SUM_COUNT, _SUM, _SUM_LOW = range(3)  # own rows
 @rows
 def _sum_slide(x: Any, old: Any, count: Any, high: Any, low: Any, out: Any, n: int, least: float) -> None:
     for i in range(n):
-        enters = x[i] - x[i] == 0.0
-        leaves = old[i] - old[i] == 0.0
-        c = count[i] + ((1.0 if enters else 0.0) - (1.0 if leaves else 0.0))
-        a, a_low = two_sum(high[i], x[i] if enters else 0.0)
-        b, b_low = two_sum(a, -old[i] if leaves else 0.0)
-        rest = low[i] + (a_low + b_low)
+        v, w, c, s, rest = x[i], old[i], count[i], high[i], low[i]
+        enters = v - v == 0.0
+        leaves = w - w == 0.0
+        c += (1.0 if enters else 0.0) - (1.0 if leaves else 0.0)
+        a, a_low = two_sum(s, v if enters else 0.0)
+        b, b_low = two_sum(a, -w if leaves else 0.0)
+        rest += a_low + b_low
         count[i] = c
         high[i] = b
         low[i] = rest
@@ -432,11 +433,34 @@ def _sum_slide(x: Any, old: Any, count: Any, high: Any, low: Any, out: Any, n: i
 @rows
 def _sum_add(x: Any, count: Any, high: Any, low: Any, n: int) -> None:
     for i in range(n):
-        enters = x[i] - x[i] == 0.0
+        v = x[i]
+        enters = v - v == 0.0
         count[i] += 1.0 if enters else 0.0
-        s, rest = two_sum(high[i], x[i] if enters else 0.0)
+        s, rest = two_sum(high[i], v if enters else 0.0)
         high[i] = s
         low[i] += rest
+
+
+@rows
+def _sum_add_4(x0: Any, x1: Any, x2: Any, x3: Any, count: Any, high: Any, low: Any, n: int) -> None:
+    """Four bars at once: most of the time goes to the state's rows."""
+    for i in range(n):
+        v0, v1, v2, v3, c, s, rest = x0[i], x1[i], x2[i], x3[i], count[i], high[i], low[i]
+        enters = v0 - v0 == 0.0
+        c += 1.0 if enters else 0.0
+        s, low0 = two_sum(s, v0 if enters else 0.0)
+        enters = v1 - v1 == 0.0
+        c += 1.0 if enters else 0.0
+        s, low1 = two_sum(s, v1 if enters else 0.0)
+        enters = v2 - v2 == 0.0
+        c += 1.0 if enters else 0.0
+        s, low2 = two_sum(s, v2 if enters else 0.0)
+        enters = v3 - v3 == 0.0
+        c += 1.0 if enters else 0.0
+        s, low3 = two_sum(s, v3 if enters else 0.0)
+        count[i] = c
+        high[i] = s
+        low[i] = (((rest + low0) + low1) + low2) + low3
 
 
 @rows
@@ -463,8 +487,15 @@ def sum_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
     if (g + p[5]) % window == 0:
         for k in range(3):
             _zero(own(state, stride, p, 2, k), n)
-        for lag in range(window - 1, -1, -1):
+        lag = window - 1
+        while lag >= 3:
+            x0, x1 = back(state, stride, p, 1, g, lag), back(state, stride, p, 1, g, lag - 1)
+            x2, x3 = back(state, stride, p, 1, g, lag - 2), back(state, stride, p, 1, g, lag - 3)
+            _sum_add_4(x0, x1, x2, x3, count, high, low, n)
+            lag -= 4
+        while lag >= 0:
             _sum_add(back(state, stride, p, 1, g, lag), count, high, low, n)
+            lag -= 1
         _sum_publish(count, high, low, out, n, least)
     else:
         x, old = now(state, stride, p, 1, g), back(state, stride, p, 1, g, window)

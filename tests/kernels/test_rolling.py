@@ -148,11 +148,11 @@ def test_product(window: int) -> None:
 
 
 def test_drift_of_shape() -> None:
-    check_drift(ts_kurt(field("x"), 60), lambda x: kurt_of(x[-60:]))
-    check_drift(ts_skew(field("x"), 20), lambda x: skew_of(x[-20:]))
+    check_drift(ts_kurt(field("x"), 60), lambda x: kurt_of(x[-60:]), window=60)
+    check_drift(ts_skew(field("x"), 20), lambda x: skew_of(x[-20:]), window=20)
 
 
 def test_drift() -> None:
-    check_drift(ts_sum(field("x"), 20), lambda x: np.sum(x[-20:]))
-    check_drift(ts_mean(field("x"), 20), lambda x: np.mean(x[-20:]))
-    check_drift(ts_std(field("x"), 60), lambda x: np.std(x[-60:], ddof=1))
+    check_drift(ts_sum(field("x"), 20), lambda x: np.sum(x[-20:]), window=20)
+    check_drift(ts_mean(field("x"), 20), lambda x: np.mean(x[-20:]), window=20)
+    check_drift(ts_std(field("x"), 60), lambda x: np.std(x[-60:], ddof=1), window=60)
