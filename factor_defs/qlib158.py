@@ -22,7 +22,7 @@ from factor_defs.fields import close, high, low, open_, volume, vwap
 from kernels.elementwise import absolute, log
 from kernels.extremes import ts_argmax, ts_argmin, ts_max, ts_min
 from kernels.node import Node
-from kernels.quantiles import ts_quantile, ts_rank
+from kernels.quantiles import ts_order
 from kernels.ratios import (
     bar_shape,
     both_over,
@@ -159,19 +159,24 @@ def resi(window: int = 5) -> Node:
     return both_over(ts_slope(close, window), ts_residual(close, window), close)[1]
 
 
+def _quantiles(window: int) -> tuple[Node, Node]:
+    high_, low_, _ = ts_order(close, window, 0.8)
+    return both_over(high_, low_, close)
+
+
 def qtlu(window: int = 5) -> Node:
     """ts_quantile(close, window, 0.8) / close, linear between two values."""
-    return ts_quantile(close, window, 0.8) / close
+    return _quantiles(window)[0]
 
 
 def qtld(window: int = 5) -> Node:
     """ts_quantile(close, window, 0.2) / close, linear between two values."""
-    return ts_quantile(close, window, 0.2) / close
+    return _quantiles(window)[1]
 
 
 def rank(window: int = 5) -> Node:
     """Rank of close in its window, 1/window to 1, ties averaged: ts_rank(close, window)."""
-    return ts_rank(close, window)
+    return ts_order(close, window, 0.8)[2]
 
 
 # ---- high and low over a window --------------------------------------------------------------------------

@@ -19,11 +19,13 @@ from kernels.node import Node, Number, Operator
 __all__ = [
     "MEAN_DEVIATION",
     "MEDIAN_DEVIATION",
+    "ORDER",
     "QUANTILES",
     "RANK",
     "ts_mad",
     "ts_median",
     "ts_median_deviation",
+    "ts_order",
     "ts_quantile",
     "ts_rank",
 ]
@@ -89,6 +91,75 @@ def _place_four(new: Any, old: Any, carry: Any, a: Any, b: Any, c: Any, d: Any, 
         c[i] = rc if rc < uc else uc
         d[i] = rd if rd < ud else ud
         carry[i] = rd
+
+
+@rows
+def _place_and_count(new: Any, old: Any, carry: Any, places: Any, a: Any, b: Any, n: int) -> None:
+    """As `_place`; how many are below `new`, and how many up to it."""
+    for i in range(n):
+        v, w = new[i], old[i]
+        below = carry[i]
+        r = a[i] if a[i] < w else b[i]
+        up = below if below > v else v
+        s = r if r < up else up
+        a[i] = s
+        carry[i] = r
+        places[i] += (1.0 if s < v else 0.0) + (1.0 if s <= v else 0.0)
+
+
+@rows
+def _place_and_count_four(
+    new: Any, old: Any, carry: Any, places: Any, a: Any, b: Any, c: Any, d: Any, e: Any, n: int
+) -> None:
+    """As `_place_and_count`, four rows at once."""
+    for i in range(n):
+        v, w = new[i], old[i]
+        below = carry[i]
+        ra = a[i] if a[i] < w else b[i]
+        rb = b[i] if b[i] < w else c[i]
+        rc = c[i] if c[i] < w else d[i]
+        rd = d[i] if d[i] < w else e[i]
+        ua = below if below > v else v
+        ub = ra if ra > v else v
+        uc = rb if rb > v else v
+        ud = rc if rc > v else v
+        sa = ra if ra < ua else ua
+        sb = rb if rb < ub else ub
+        sc = rc if rc < uc else uc
+        sd = rd if rd < ud else ud
+        a[i] = sa
+        b[i] = sb
+        c[i] = sc
+        d[i] = sd
+        carry[i] = rd
+        less = (1.0 if sa < v else 0.0) + (1.0 if sb < v else 0.0)
+        less += (1.0 if sc < v else 0.0) + (1.0 if sd < v else 0.0)
+        up_to = (1.0 if sa <= v else 0.0) + (1.0 if sb <= v else 0.0)
+        up_to += (1.0 if sc <= v else 0.0) + (1.0 if sd <= v else 0.0)
+        places[i] += less + up_to
+
+
+@part
+def _sort_and_count(state: Any, stride: int, p: Any, k: int, g: int, n: int, places: Any) -> None:
+    """As `_sort`; `places` becomes the number of values below the newest one plus that of those up to it."""
+    s = k + 1
+    window = p[2 * s + 2]
+    new, old = own(state, stride, p, s, _NEW), own(state, stride, p, s, _OLD)
+    carry = own(state, stride, p, s, _CARRY)
+    x, leaving = now(state, stride, p, k, g), back(state, stride, p, k, g, window)
+    _exchange(x, leaving, own(state, stride, p, s, _COUNT), new, old, carry, n)
+    _fill(places, 0.0, n)
+    row = _SORTED
+    end = _SORTED + window
+    while row + 4 <= end:
+        a = own(state, stride, p, s, row)
+        b, c, d, e = at(a, stride), at(a, 2 * stride), at(a, 3 * stride), at(a, 4 * stride)
+        _place_and_count_four(new, old, carry, places, a, b, c, d, e, n)
+        row += 4
+    while row < end:
+        a = own(state, stride, p, s, row)
+        _place_and_count(new, old, carry, places, a, at(a, stride), n)
+        row += 1
 
 
 @part
@@ -169,6 +240,47 @@ QUANTILES: Final = Operator(
     quantiles,
     inputs=("x",),
     outputs=("low", "high"),
+    parameters=("window", "min_periods", "q_low", "q_high"),
+    rows=lambda window, min_periods, q_low, q_high: _sorted_rows(window),
+    history=lambda window, min_periods, q_low, q_high: window,
+    warm_up=lambda window, min_periods, q_low, q_high: min_periods - 1,
+    memory=lambda window, min_periods, q_low, q_high: window - 1,
+)
+
+
+@rows
+def _rate_places(x: Any, count: Any, places: Any, n: int, least: float) -> None:
+    """The rank of x in the place of twice its place."""
+    for i in range(n):
+        place = 0.5 * (places[i] + 1.0)
+        places[i] = place / count[i] if count[i] >= least and x[i] - x[i] == 0.0 else np.nan
+
+
+@kernel
+def order(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """ts_order: two quantiles of the last `window` bars, and the rank of the present one among them.
+
+    in      x
+    state   as ts_quantiles
+    out     low, high: as ts_quantiles; rank: as ts_rank, to the bit
+    refresh not needed: nothing is rounded
+    tie     equals share the average of their places
+    source  pandas Series.rolling(window, min_periods).quantile(q), .rank(pct=True)
+    """
+    window, least = p[10], p[11]
+    places = now(state, stride, p, 2, g)
+    _sort_and_count(state, stride, p, 3, g, n, places)
+    count, first = own(state, stride, p, 4, _COUNT), own(state, stride, p, 4, _SORTED)
+    _rate_places(now(state, stride, p, 3, g), count, places, n, float(least))
+    _interpolate(count, first, stride, now(state, stride, p, 0, g), n, window, least, f[0])
+    _interpolate(count, first, stride, now(state, stride, p, 1, g), n, window, least, f[1])
+
+
+ORDER: Final = Operator(
+    "ts_order",
+    order,
+    inputs=("x",),
+    outputs=("low", "high", "rank"),
     parameters=("window", "min_periods", "q_low", "q_high"),
     rows=lambda window, min_periods, q_low, q_high: _sorted_rows(window),
     history=lambda window, min_periods, q_low, q_high: window,
@@ -394,12 +506,17 @@ def ts_quantile(x: Number, window: int, q: float, min_periods: int | None = None
     NaN below `min_periods` values (default: all of the window). The quantiles q and 1 - q of one window are
     one pass: asking for both costs hardly more than for one.
     """
-    if isinstance(q, bool) or not isinstance(q, int | float) or not 0.0 <= q <= 1.0:
-        raise ValueError(f"a quantile lies between 0 and 1, found {q!r}")
-    # 1 - 0.8 is 0.19999999999999996: what was meant by a person has few digits.
-    low, high = sorted((float(q), round(1.0 - q, 12)))
+    low, high = _pair(q)
     made = QUANTILES(x, parameters=(*_window(window, min_periods), low, high))
     return made[0] if q == low else made[1]
+
+
+def ts_order(x: Number, window: int, q: float, min_periods: int | None = None) -> tuple[Node, Node, Node]:
+    """(ts_quantile q, ts_quantile 1 - q, ts_rank) of one window, with their bits and in one pass: who has the
+    window sorted need not read it again for the rank."""
+    low, high = _pair(q)
+    made = ORDER(x, parameters=(*_window(window, min_periods), low, high))
+    return made[0 if q == low else 1], made[1 if q == low else 0], made[2]
 
 
 def ts_median(x: Number, window: int, min_periods: int | None = None) -> Node:
@@ -421,6 +538,15 @@ def ts_median_deviation(x: Number, window: int) -> Node:
     NaN unless all of the window is there.
     """
     return MEDIAN_DEVIATION(x, parameters=(_window(window, None)[0],))[0]
+
+
+def _pair(q: float) -> tuple[float, float]:
+    """q and 1 - q, the lower one first."""
+    if isinstance(q, bool) or not isinstance(q, int | float) or not 0.0 <= q <= 1.0:
+        raise ValueError(f"a quantile lies between 0 and 1, found {q!r}")
+    # 1 - 0.8 is 0.19999999999999996: what was meant by a person has few digits.
+    low, high = sorted((float(q), round(1.0 - q, 12)))
+    return low, high
 
 
 def _window(window: int, min_periods: int | None) -> tuple[int, int]:

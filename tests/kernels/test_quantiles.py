@@ -9,8 +9,8 @@ import pytest
 
 from kernels.node import field
 from kernels.plan import Plan
-from kernels.quantiles import ts_mad, ts_median, ts_median_deviation, ts_quantile, ts_rank
-from tests.kernels.harness import DATA, Array, agree, check, run
+from kernels.quantiles import ts_mad, ts_median, ts_median_deviation, ts_order, ts_quantile, ts_rank
+from tests.kernels.harness import DATA, Array, agree, check, check_bits, run, same_bits
 
 X = field("x")
 WINDOWS = [(1, 1), (2, 1), (5, 5), (20, 3), (60, 60)]
@@ -57,6 +57,35 @@ def test_quantile(window: int, least: int, q: float) -> None:
         rtol=1e-13,
         atol=1e-13,
     )
+
+
+@pytest.mark.parametrize(("window", "least"), [*WINDOWS, (3, 3), (7, 2), (30, 30)])
+@pytest.mark.parametrize(("q", "other"), [(0.2, 0.8), (0.8, 0.2)])
+def test_order_is_quantiles_and_rank(window: int, least: int, q: float, other: float) -> None:
+    """To the bit, also with zeros of both signs, which are equals."""
+    made = ts_order(X, window, q, least)
+    apart = (
+        ts_quantile(X, window, q, least),
+        ts_quantile(X, window, other, least),
+        ts_rank(X, window, least),
+    )
+    random, shape = np.random.default_rng(3), DATA["x"].shape
+    zeros = random.choice([0.0, -0.0, 1.0], shape)
+    zeros[200:] = random.choice([0.0, -0.0, np.nan, np.inf, -np.inf], shape)[200:]
+    for x in (DATA["x"], zeros):
+        for found, expected in zip(made, apart, strict=True):
+            values = run({"out": found}, {"x": x})
+            assert np.isfinite(values).any()
+            same_bits(values, run({"out": expected}, {"x": x}))
+
+
+def test_order_is_the_same_in_every_way() -> None:
+    rank = ts_order(X, 20, 0.8, 3)[2]
+    check_bits(rank, run({"out": rank}, DATA))
+
+
+def test_order_is_one_pass() -> None:
+    assert len(Plan(dict(zip("abc", ts_order(X, 10, 0.8), strict=True))).steps) == 1
 
 
 def test_pandas_says_the_same() -> None:
