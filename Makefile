@@ -15,7 +15,7 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-run: env  ## embedded exchange + collector + sample strategy, with a live view until Ctrl-C
+run: env  ## embedded exchange + collector + engine + sample strategy, with a live view until Ctrl-C
 	@$(PY) -m bmac_stream run examples/run.json
 
 lint: env

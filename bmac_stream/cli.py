@@ -64,7 +64,7 @@ class Commands:
         return doctor.main(None if cfg is None else str(cfg), json=json, timeout_s=timeout_s)
 
     def run(self, cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
-        """Start collector and sample strategy for a config, and show them until Ctrl-C.
+        """Start collector, engine and sample strategy for a config, and show them until Ctrl-C.
 
         cfg      config file
         seconds  end by itself after so many seconds; 0: not
