@@ -298,6 +298,28 @@ def _pair_anew(state: Any, stride: int, p: Any, k: int, g: int, n: int, corr: An
 
 
 @part
+def _symbol_anew(state: Any, stride: int, p: Any, k: int, g: int, corr: Any, flat: float) -> None:
+    """`_pair_anew` of one symbol, its sums in registers: windows over ranks ask for it often."""
+    s = k + 2
+    window, least = p[2 * s + 2], max(float(p[2 * s + 3]), 2.0)
+    c, zx, zy, sx, sy, xx, yy, xy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for lag in range(window - 1, -1, -1):
+        v, w = back(state, stride, p, k, g, lag)[0], back(state, stride, p, k + 1, g, lag)[0]
+        c, zx, zy, sx, sy, xx, yy, xy = _let_in(v, w, c, zx, zy, sx, sy, xx, yy, xy)
+    own(state, stride, p, s, _COUNT)[0] = c
+    own(state, stride, p, s, _PIVOT_X)[0] = zx
+    own(state, stride, p, s, _PIVOT_Y)[0] = zy
+    own(state, stride, p, s, _X)[0] = sx
+    own(state, stride, p, s, _Y)[0] = sy
+    own(state, stride, p, s, _XX)[0] = xx
+    own(state, stride, p, s, _YY)[0] = yy
+    own(state, stride, p, s, _XY)[0] = xy
+    own(state, stride, p, s, _PEAK_X)[0] = c * xx
+    own(state, stride, p, s, _PEAK_Y)[0] = c * yy
+    corr[0] = _correlation(c, zx, zy, sx, sy, xx, yy, xy, flat) if c >= least else np.nan
+
+
+@part
 def _pair(state: Any, stride: int, p: Any, k: int, g: int, n: int, flat: float) -> None:
     """Bring the own rows to bar g; output 0 becomes the correlation. The inputs are series k and k + 1."""
     s = k + 2
@@ -333,7 +355,7 @@ def _pair(state: Any, stride: int, p: Any, k: int, g: int, n: int, flat: float) 
     if cancelled:
         for i in range(n):
             if _gone(count[i], sx[i], xx[i], peak_x[i]) or _gone(count[i], sy[i], yy[i], peak_y[i]):
-                _pair_anew(at(state, i), stride, p, k, g, 1, at(corr, i), flat)
+                _symbol_anew(at(state, i), stride, p, k, g, at(corr, i), flat)
 
 
 @kernel
