@@ -26,7 +26,7 @@ from kernels.plan import Plan
 from shm import Spec, StoreWriter
 from shm.segment import segment_path
 
-__all__ = ["EngineProcess", "command_line", "main"]
+__all__ = ["EngineProcess", "command_line", "main", "statics_of"]
 
 log = logging.getLogger("bmac_stream.engine")
 
@@ -109,6 +109,7 @@ class EngineProcess:
                 self.config.factors,
                 follower=writer,
                 depth=self.config.factor_depth,
+                statics=statics_of(self.config),
                 state=self.state_path if self.state_path.exists() else None,
             )
             log.info(
@@ -213,6 +214,13 @@ class EngineProcess:
         if time.monotonic() - self._said > SAY_EVERY_S:
             self._said = time.monotonic()
             log.warning("%s", text)
+
+
+def statics_of(config: Config) -> dict[str, dict[str, float]]:
+    """What the config says of symbols: `group`, a number for each of `factor_groups`, 0.0 for the rest."""
+    names = sorted(set(config.factor_groups.values()))
+    groups = {symbol: 1.0 + names.index(name) for symbol, name in config.factor_groups.items()}
+    return {"group": {"": 0.0, **groups}}
 
 
 def main(cfg: str, seconds: float = 0.0, bars: int = 0) -> None:

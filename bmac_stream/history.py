@@ -222,7 +222,7 @@ class _Source:
     def static(self, name: str, given: Mapping[str, float] | None) -> F64:
         """Each symbol's value of a static field."""
         values = default_static(name, self.symbols) if given is None else given
-        return np.array([values.get(symbol, np.nan) for symbol in self.symbols])
+        return np.array([values.get(symbol, values.get("", np.nan)) for symbol in self.symbols])
 
 
 def _dataset(source: Any) -> Any:

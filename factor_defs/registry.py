@@ -13,12 +13,12 @@ What names a factor in a config is its **entry**: "name", or ["name", parameter,
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, Final
 
 from factor_defs.published import Factor, named
-from kernels.node import Node
+from kernels.node import Node, field
 
 __all__ = ["LIBRARIES", "Entry", "UnknownFactor", "columns", "find", "library", "lookup"]
 
@@ -38,7 +38,8 @@ def library(name: str) -> dict[str, Node]:
     """A library's published set under its published names. UnknownFactor for a name that is no library."""
     if name not in LIBRARIES:
         raise UnknownFactor(f"no library {name!r}{_nearest(name, LIBRARIES)}")
-    made: dict[str, Node] = _module(name).nodes()
+    nodes = _module(name).nodes
+    made: dict[str, Node] = nodes(**_supplied(nodes))
     return made
 
 
@@ -168,6 +169,11 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean {' or '.join(shown[lower[x]] for x in near)}?"
     return f"; there are {', '.join([*shown][:8])}{', ...' if len(shown) > 8 else ''}"
+
+
+def _supplied(function: Callable[..., Any]) -> dict[str, Node]:
+    """Who compares symbols within groups gets the groups that the engine knows: the static field `group`."""
+    return {"group": field("group")} if "group" in inspect.signature(function).parameters else {}
 
 
 # ---- parameters ------------------------------------------------------------------------------------------

@@ -9,9 +9,12 @@ import pytest
 
 import bmac_stream
 from bmac_stream.bar import COLUMNS
+from bmac_stream.config import Config
 from bmac_stream.engine import CHECKPOINT_BARS, Engine, FactorError
+from bmac_stream.engine_process import statics_of
+from factor_defs import registry
 from kernels.batch import batch
-from kernels.cross_section import GATE
+from kernels.cross_section import GATE, cs_neutralise
 from kernels.elementwise import select
 from kernels.node import Node, field
 from kernels.plan import MEMBER, Plan
@@ -376,3 +379,19 @@ def test_fields_that_are_no_columns(market: Market) -> None:
     market.correct(1, market.g - 40)
     engine.poll()
     assert engine["mine"][1] == 0.5
+
+
+def test_groups_of_symbols(market: Market) -> None:
+    config = Config(interval="1m", trade_type="usdt_perp", factor_groups={"S1": "a", "S2": "a", "S5": "b"})
+    market.list("S10", market.g, 0)
+    given = {"apart": cs_neutralise(CLOSE, field("group"))}
+    engine = Engine(market.attach(), given, statics=statics_of(config))
+    market.close()
+    engine.poll()
+    close = market.bars[market.g - 1 - FIRST, 3]
+    assert engine["apart"][5] == 0.0, "alone in its group"
+    assert engine["apart"][1] == -engine["apart"][2] != 0.0
+    rest = [0, 3, 4, 6, 7, 8, 9]
+    assert np.allclose(engine["apart"][rest], close[rest] - close[rest].mean())
+    whole = registry.library("alpha101")
+    assert "group" in Plan(whole).fields
