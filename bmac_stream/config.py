@@ -163,7 +163,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: Snapshot = Snapshot()
     # what `python -m bmac_stream.engine` computes: "name" or ["name", parameter, ...], as in docs/factors.md
     factors: list[str | list[str | int | float]] = []
-    # groups of symbols, {"BTCUSDT": "majors", ...}, for factors that compare within one; the rest are one group
+    # groups of symbols, {"BTCUSDT": "majors", ...}, for factors that compare within them; the rest are one
     factor_groups: dict[str, str] = {}
     # bars of every factor that are kept in shared memory, 1 to 10000
     factor_depth: int = 1

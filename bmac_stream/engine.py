@@ -109,9 +109,9 @@ class Engine:
     factors   entries as in a config (factor_defs.registry), or a mapping of names to expressions
     follower  who is told what was computed (the engine process publishes so)
     depth     bars of outputs that a follower gets of a symbol that begins, or is computed again
-    statics   fields that are no columns of a bar: name -> {symbol: value}; symbols that are not named have the
-              value of "", else NaN. By default `is_btc` is 1.0 for BTC's own symbol, else 0.0, and `group` 0.0
-              for all. `open_time` (ms) is there always
+    statics   fields that are no columns of a bar: name -> {symbol: value}; symbols that are not named have
+              the value of "", else NaN. By default `is_btc` is 1.0 for BTC's own symbol, else 0.0, and
+              `group` 0.0 for all. `open_time` (ms) is there always
     state     a file of `save`: taken up if it is of these factors and of this very store, and the bars since
               are still there; otherwise everything is replayed, and `started_from` says why
 
