@@ -79,10 +79,11 @@ def _nothing(top: Any, place: Any, n: int) -> None:
 @rows
 def _look(x: Any, top: Any, place: Any, n: int, sign: float, newest: bool, position: float) -> None:
     for i in range(n):
-        v, t = sign * x[i], top[i]
-        higher = ((v >= t) if newest else (v > t)) and v < np.inf
+        v, t, k = sign * x[i], top[i], place[i]
+        v = v if v < np.inf else -np.inf  # NaN as well
+        higher = (v >= t) if newest else (v > t)
         top[i] = v if higher else t
-        place[i] = position if higher else place[i]
+        place[i] = position if higher else k
 
 
 @rows
@@ -102,16 +103,20 @@ def _look_4(
     for i in range(n):
         v0, v1, v2, v3 = sign * x[i], sign * y[i], sign * z[i], sign * last[i]
         t, k = top[i], place[i]
-        higher = ((v0 >= t) if newest else (v0 > t)) and v0 < np.inf
+        v0 = v0 if v0 < np.inf else -np.inf
+        v1 = v1 if v1 < np.inf else -np.inf
+        v2 = v2 if v2 < np.inf else -np.inf
+        v3 = v3 if v3 < np.inf else -np.inf
+        higher = (v0 >= t) if newest else (v0 > t)
         t = v0 if higher else t
         k = position if higher else k
-        higher = ((v1 >= t) if newest else (v1 > t)) and v1 < np.inf
+        higher = (v1 >= t) if newest else (v1 > t)
         t = v1 if higher else t
         k = position + 1.0 if higher else k
-        higher = ((v2 >= t) if newest else (v2 > t)) and v2 < np.inf
+        higher = (v2 >= t) if newest else (v2 > t)
         t = v2 if higher else t
         k = position + 2.0 if higher else k
-        higher = ((v3 >= t) if newest else (v3 > t)) and v3 < np.inf
+        higher = (v3 >= t) if newest else (v3 > t)
         t = v3 if higher else t
         k = position + 3.0 if higher else k
         top[i] = t
@@ -149,8 +154,9 @@ def _search(state: Any, stride: int, p: Any, g: int, n: int, sign: float) -> Non
 
 @part
 def _greater(x: float, y: float) -> float:
-    """x, if it is more than y and no inf, else y."""
-    return x if x > y and x < np.inf else y
+    """The greater one of x, if that is no NaN nor inf, and y."""
+    x = x if x < np.inf else -np.inf
+    return x if x > y else y
 
 
 @part
@@ -192,7 +198,8 @@ def _searched(state: Any, stride: int, p: Any, g: int, n: int, sign: float) -> N
     lost = _step(x, old, count, top, place, out, where, n, sign, newest, float(window), least)
     if lost == 0:
         return
-    if 8 * lost > n and n >= 8:
+    # One alone costs 70 ns at 30 bars, mostly branches taken for the other one; all together cost by the bar.
+    if n >= 8 and lost * (400 + 2 * window) > n * window:
         _search(state, stride, p, g, n, sign)
     else:
         for i in range(n):

@@ -169,6 +169,17 @@ def test_path_shares_do_not_drift(output: int) -> None:
     check_drift(ts_path_shares(x, 20)[output], lambda x: path_reference(x, 20, output)[-1])
 
 
+def test_path_shares_are_refreshed() -> None:
+    """A print of 1e40 leaves 1e8 behind even in a sum of twice the digits."""
+    random = np.random.default_rng(6)
+    prices = 100.0 + np.cumsum(random.normal(size=(200, 8)), axis=0)
+    prices[100] = 1e40
+    node = ts_path_shares(x, 20)[0]
+    found = run({"out": node}, {"x": prices})[142:, 0]
+    for k in range(8):
+        assert np.allclose(found[:, k], path_reference(prices[:, k], 20, 0)[142:], rtol=1e-12)
+
+
 @pytest.mark.parametrize("window", [0, -1, 2.0, True])
 def test_windows_that_mean_nothing(window: Any) -> None:
     for operator in (ts_move_shares, ts_path_shares):
