@@ -170,14 +170,14 @@ def test_path_shares_do_not_drift(output: int) -> None:
 
 
 def test_path_shares_are_refreshed() -> None:
-    """A print of 1e40 leaves 1e8 behind even in a sum of twice the digits."""
+    """A print of 1e40 and one of 1e22 leave something behind even in a sum of twice the digits."""
     random = np.random.default_rng(6)
     prices = 100.0 + np.cumsum(random.normal(size=(200, 8)), axis=0)
-    prices[100] = 1e40
+    prices[100], prices[103] = 1e40, 1e22
     node = ts_path_shares(x, 20)[0]
-    found = run({"out": node}, {"x": prices})[142:, 0]
+    found = run({"out": node}, {"x": prices})[146:, 0]
     for k in range(8):
-        assert np.allclose(found[:, k], path_reference(prices[:, k], 20, 0)[142:], rtol=1e-12)
+        assert np.allclose(found[:, k], path_reference(prices[:, k], 20, 0)[146:], rtol=1e-12, atol=0.0)
 
 
 @pytest.mark.parametrize("window", [0, -1, 2.0, True])
