@@ -245,7 +245,9 @@ class Engine:
             if reader.directory_version != self._directory:
                 self._look_at_directory()
             if reader.n_corrections != self._corrections:
+                before = self.g
                 self._take_corrections()
+                finished += self.g - before
             complete = reader.complete_g >= self.g
             n = self._advance()
             if n == LOST:
@@ -300,7 +302,9 @@ class Engine:
                 yield self._tell()
                 continue
             try:
-                await self.store.reader.wait_async(self.g - 1, 60.0 if timeout_s is None else timeout_s)
+                await self.store.reader.wait_async(
+                    max(self.g, 0) - 1, 60.0 if timeout_s is None else timeout_s
+                )
             except TimeoutError:
                 if timeout_s is not None:
                     raise
@@ -317,25 +321,31 @@ class Engine:
         follower  who is told from now on; it begins with every symbol
         """
         self.poll()
-        nodes = named(factors)
-        plan_factors(self.store, nodes, self.statics)
+        old, values, origin = self.program, self._values, self.origin_g.copy()
+        known = dict(zip(self.plan.names, self.plan.nodes, strict=True))
+        self._use(named(factors))
         self._follower = follower
-        old, values, index, origin = self.program, self._values, self._index, self.origin_g.copy()
-        self._use(nodes)
         if self.g < 0:
             return 0
-        next_g = self.next_g.copy()
+        next_g, corrections, members = self.next_g.copy(), self._corrections, self.members.copy()
         self._replay_all(self.g)
+        # What came after the poll: corrections are still to be done in what goes on, the delisted end here,
+        # the listed have begun with the replay.
+        self._corrections = corrections
+        next_g[~self._active] = -1
+        origin[next_g < 0] = -1
+        self.members[:] = np.where(next_g >= 0, members, 0.0)
         for slot in np.flatnonzero(next_g > self.g):  # its own bar is there already: one ahead
             for last in (self._last, self._last_status):
                 last[:-1, ..., slot] = last[1:, ..., slot].copy()
             self._replay_slot(int(slot), self.g, int(next_g[slot]))
-        self.next_g[:] = next_g
+        self.next_g[:] = np.where(next_g >= 0, next_g, self.next_g)
         self.origin_g[:] = np.maximum(self.origin_g, origin)
         shared = carry(old, self.program, next_g)
-        for name, i in self._index.items():
-            if name in index:
-                self._values[i] = values[index[name]]
+        goes_on = next_g >= 0
+        for i, (name, node) in enumerate(zip(self.plan.names, self.plan.nodes, strict=True)):
+            if known.get(name) is node:
+                self._values[i, goes_on] = values[list(known).index(name), goes_on]
         self._checkpoint()
         self._tell_all()
         return shared
@@ -363,6 +373,7 @@ class Engine:
             "epoch": self.store.reader.epoch,
             "corrections": self._corrections,
             "g": self.g,
+            "slots": slots,
             "next_g": self.next_g[slots].tolist(),
             "origin_g": self.origin_g[slots].tolist(),
         }
@@ -388,7 +399,12 @@ class Engine:
             g, oldest = int(notes["g"]), reader.complete_g + 1 - self.store.window
             if not oldest <= g <= reader.complete_g + 1:
                 raise ValueError(f"it ends before bar {g}, the store holds {oldest} to {reader.complete_g}")
-            slots = [self.store.symbols.get(name, -1) for name in saved.symbols]
+            # One that was delisted and listed again has another slot, and begins anew.
+            now = self.store.symbols
+            slots = [
+                slot if now.get(name) == slot else -1
+                for name, slot in zip(saved.symbols, notes["slots"], strict=True)
+            ]
             put_back(self.program, saved, slots)
         except (OSError, ValueError, KeyError, TypeError) as error:
             self._refused = f", since {path} could not be used: {error}"
@@ -413,9 +429,10 @@ class Engine:
     def _use(self, nodes: Mapping[str, Node]) -> None:
         """Make plan and program, or leave all as it is."""
         plan = plan_factors(self.store, nodes, self.statics)
+        program = Program(plan, self._capacity)
         index = self.store.column_index
         self.plan = plan
-        self.program = Program(plan, self._capacity)
+        self.program = program
         self._scratch = Program(plan, 1)
         self._static_version = -1
         self._index = {name: i for i, name in enumerate(plan.names)}
@@ -442,7 +459,11 @@ class Engine:
 
     def _start(self) -> None:
         """Everything from the stored bars, all symbols at once."""
+        known = self.next_g >= 0
         self._replay_all(None)
+        if self._follower is not None:
+            for slot in np.flatnonzero(known & (self.next_g < 0)):
+                self._follower.ended(self, int(slot))
         first = self.g - min(self.store.window, self.g)
         self.started_from = f"the stored bars, from bar {first} on{self._refused}"
         self._tell_all()
@@ -467,8 +488,13 @@ class Engine:
             there[:, active] = (status[active] == Status.BAR).T
             source = data.ctypes.data + 8 * cell
             done = 0
-            for part in (max(0, n - self.depth), n):
-                out = 0 if part < n else self._last[-(part - done) :].ctypes.data
+            oldest = np.array([reader.first_g(slot) for slot in range(n_slots)], np.int64)
+            begins = np.where(active & (oldest > first), oldest - first, -1)
+            untold = max(0, n - self.depth)
+            for part in sorted({untold, n, *(int(at) for at in np.unique(begins) if 0 <= at < n)}):
+                if part == done:
+                    continue
+                out = 0 if part <= untold else self._last[done - n :].ctypes.data
                 replay(
                     program.address,
                     first + done,
@@ -486,6 +512,10 @@ class Engine:
                     self._last[0].size,
                 )
                 done = part
+                for slot in np.flatnonzero(begins == done):  # nothing of before its first bar is remembered
+                    program.reset(int(slot))
+            for slot in np.flatnonzero(begins > n):
+                program.reset(int(slot))
             kept = min(n, self.depth)
             self._last_status[:] = 0.0
             self._last_status[self.depth + 1 - kept :, :n_slots] = status[:, n - kept :].T
@@ -496,11 +526,12 @@ class Engine:
         self.g, self._n_slots, self._corrections = stop, n_slots, corrections
         self.next_g[:] = -1
         self.next_g[: len(active)][active] = stop
-        oldest = np.array([reader.first_g(slot) for slot in range(n_slots)], np.int64)
         self.origin_g[:] = -1
         self.origin_g[:n_slots][active] = np.maximum(oldest, first)[active]
         for slot in np.flatnonzero(~active):
             program.reset(int(slot))
+            self._last[:, :, slot] = np.nan
+        for slot in np.flatnonzero(begins >= n):
             self._last[:, :, slot] = np.nan
         self._values[:] = np.nan
         self._values[:, :n_slots] = self._last[-1, :, :n_slots]
@@ -660,8 +691,11 @@ class Engine:
                 if self._has_cross and old == Status.BAR and g < self.g:
                     self._start()
                     return
-        for slot, g in from_g.items():
-            self._redo(slot, g)
+        try:
+            for slot, g in from_g.items():
+                self._redo(slot, g)
+        except Lagging:  # so far behind that bars since the checkpoint are gone
+            self._start()
 
     def _redo(self, slot: int, g: int) -> None:
         program, own, next_g = self.program, self.plan.own_rows, int(self.next_g[slot])
@@ -672,12 +706,18 @@ class Engine:
                 break
         else:
             first = self._oldest(slot)
+            if first >= next_g:
+                raise Lagging(
+                    f"store {self.store.name!r}: bar {next_g} of slot {slot} is older than its window"
+                )
             program.state[own, slot] = program.fresh(slot)[own]
             self.origin_g[slot] = first
         for checkpoint in self._checkpoints:
             if checkpoint.next_g[slot] > g:  # it holds the bar as it was
                 checkpoint.next_g[slot] = -1
         kept = self._replay_slot(slot, first, next_g)
+        if next_g > self.g:
+            self._status[slot] = self._last_status[-1, slot]
         last = self._last[self.depth + 1 - kept :, :, slot]
         of_run_time = kept - 1 - (next_g - self.g)
         if of_run_time >= 0:

@@ -78,6 +78,7 @@ class FactorWriter(Follower):
         self._cross_rows: F64 = np.empty((capacity, len(self._cross_outputs) + 1))
         self._numbers: I64 = np.empty(capacity, np.int64)
         self._symbols: dict[int, str] = {}
+        self._ahead: set[int] = set()  # of the engine's slots: published further than the engine has stepped
         self._settled = False
 
     def begun(self, engine: Engine, slot: int, g: int, values: F64, status: U8) -> None:
@@ -87,6 +88,10 @@ class FactorWriter(Follower):
         self._symbols[slot] = symbol
         rows = np.column_stack([values[:, self._own_outputs], np.full(len(values), engine.origin_g[slot])])
         self._slots[slot] = _follow_on(self.own, symbol, g, rows, status)
+        if self.own.count(int(self._slots[slot])) > g + len(values):
+            self._ahead.add(slot)
+        else:
+            self._ahead.discard(slot)
         self.own.add("replays")
         if self.cross is not None:
             # Past cross-sections are not made up for a symbol that was in none; and a symbol may be a bar
@@ -105,6 +110,7 @@ class FactorWriter(Follower):
             return
         self.own.remove_symbol(int(self._slots[slot]))
         self._slots[slot] = -1
+        self._ahead.discard(slot)
         if self.cross is not None:
             self.cross.remove_symbol(int(self._cross_slots[slot]))
             self._cross_slots[slot] = -1
@@ -115,12 +121,30 @@ class FactorWriter(Follower):
         rows, numbers = self._own_rows[:n], self._numbers[:n]
         read_rows(engine.program.address, g, slots, self._own_outputs, rows)
         rows[:, -1] = engine.origin_g[slots]
+        if self._ahead:
+            slots, rows = self._correct_ahead(g, slots, rows, status)
+            n = len(slots)
+            numbers = self._numbers[:n]
         if n == 1:  # the usual case while bars come in one by one, and what everybody waits for at the end
             slot = int(slots[0])
             self.own.append(int(self._slots[slot]), g, rows[0], int(status[slot]))
             return
         numbers[:] = g
         self.own.append_rows(self._slots[slots], numbers, rows, status[slots].astype(np.uint8))
+
+    def _correct_ahead(self, g: int, slots: I64, rows: F64, status: F64) -> tuple[I64, F64]:
+        """Set right what is published already, for an engine that began again; what is left to publish."""
+        new = np.ones(len(slots), bool)
+        for i, slot in enumerate(slots.tolist()):
+            if slot not in self._ahead:
+                continue
+            mine = int(self._slots[slot])
+            if self.own.count(mine) > g:
+                new[i] = False
+                _set_right(self.own, mine, g, rows[i : i + 1], status[slot : slot + 1].astype(np.uint8))
+            if self.own.count(mine) <= g + 1:
+                self._ahead.discard(slot)
+        return slots[new], rows[new]
 
     def finished(self, engine: Engine, g: int) -> None:
         """Publish the cross part of bar g, and call it complete."""

@@ -152,7 +152,12 @@ def _batches(
         into = out if out is not None else kept
         assert into is not None
         values = steps.batch(
-            program, bars, g=source.first_g + begin, members=members, out=into[:n] if out is None else into
+            program,
+            bars,
+            g=source.first_g + begin,
+            members=members,
+            first=source.begins,
+            out=into[:n] if out is None else into,
         )
         times = source.origin_ms + source.interval_ms * np.arange(
             source.first_g + begin, source.first_g + begin + n, dtype=np.int64
@@ -191,6 +196,9 @@ class _Source:
             raise ValueError(f"open_time {wrong} is not on the grid of {self.interval_ms} ms")
         self.first_g = int(g.min())
         self.n_bars = int(g.max()) - self.first_g + 1
+        places = pc.index_in(symbols, pa.array(self.symbols)).to_numpy()
+        self.begins = np.full(len(self.symbols), np.iinfo(np.int64).max)
+        np.minimum.at(self.begins, places, g)
 
     def bars(self, fields: Sequence[str], begin: int, n: int) -> tuple[F64, F64]:
         """(float64[n, n_fields, n_symbols], members float64[n, n_symbols]) of bars from `begin` on."""

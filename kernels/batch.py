@@ -11,6 +11,7 @@ from kernels.run import Program, replay
 __all__ = ["batch"]
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 
 
 def batch(
@@ -20,6 +21,7 @@ def batch(
     g: int,
     columns: Mapping[str, int] | None = None,
     members: F64 | None = None,
+    first: I64 | None = None,
     out: F64 | None = None,
 ) -> F64:
     """Step bars g, g + 1, ... and read every output: what live steps would have given, to the bit.
@@ -29,6 +31,9 @@ def batch(
     columns  name -> index in `bars` of the plan's fields; default: the plan's own order
     members  float64 [n_bars, n_slots], 1.0 for those in the cross-section; default: those with a finite
              value in any of the plan's fields
+    first    int64 [n_slots], each slot's first bar: what comes before is not remembered, and its outputs are
+             NaN. Default: the bar g for all; only what makes values of missing ones (`fill`, `is_missing`,
+             `bar_number`) tells one from the other
     out      float64 [n_bars, n_outputs, n_slots], C order; made if not given. Giving one that was written
              to before saves the time in which the system finds memory, which is more than the steps take
     ValueError names what does not fit.
@@ -55,22 +60,34 @@ def batch(
         out = np.empty((n_bars, len(plan.names), n_slots))
     _check("out", out, (n_bars, len(plan.names), n_slots))
     has_cross = any(step.cross for step in plan.steps)
-    replay(
-        program.address,
-        g,
-        n_bars,
-        0,
-        n_slots,
-        bars.ctypes.data,
-        order.ctypes.data,
-        n_slots,
-        1,
-        bars.shape[1] * n_slots,
-        there.ctypes.data if has_cross else 0,
-        out.ctypes.data,
-        n_slots,
-        len(plan.names) * n_slots,
-    )
+    begins = np.full(n_slots, -1) if first is None else np.asarray(first, np.int64) - g
+    if begins.shape != (n_slots,):
+        raise ValueError(f"first must be int64 [{n_slots}], found {list(begins.shape)}")
+    stops = [*np.unique(begins[(begins >= 0) & (begins < n_bars)]).tolist(), n_bars]
+    done = 0
+    for stop in stops:
+        if stop > done:
+            replay(
+                program.address,
+                g + done,
+                stop - done,
+                0,
+                n_slots,
+                bars[done:].ctypes.data,
+                order.ctypes.data,
+                n_slots,
+                1,
+                bars.shape[1] * n_slots,
+                there[done:].ctypes.data if has_cross else 0,
+                out[done:].ctypes.data,
+                n_slots,
+                len(plan.names) * n_slots,
+            )
+        done = stop
+        for slot in np.flatnonzero(begins == stop):
+            program.reset(int(slot))
+            out[:stop, :, slot] = np.nan
+    out[:, :, begins >= n_bars] = np.nan
     return out
 
 

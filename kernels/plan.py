@@ -116,8 +116,10 @@ class Plan:
         """Which outputs belong to the cross part."""
         self.initial: Final[NDArray[np.float64]] = np.array(layout.initial)
         """[n_rows]: each row's value before the first bar."""
-        self.own_rows: Final[NDArray[np.int64]] = _own_rows(self.steps, self.n_rows)
-        """Rows that the cross part does not write: what a symbol's own history has made."""
+        given = (Series(self.member_row, 0), *self.static_rows)
+        self.own_rows: Final[NDArray[np.int64]] = _own_rows(self.steps, given, self.n_rows)
+        """Rows that a symbol's own history has made: not those that the cross part writes, nor those that
+        are given from outside, members and statics."""
         bars = _bars(calls)
         self.warm_up: Final = tuple(int(bars[node][0]) for node in self.nodes)
         """For each output: bars that pass before its first value, when no bar is missing."""
@@ -149,13 +151,15 @@ class Plan:
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 
-def _own_rows(steps: Iterable[Step], n_rows: int) -> NDArray[np.int64]:
+def _own_rows(steps: Iterable[Step], given: Iterable[Series], n_rows: int) -> NDArray[np.int64]:
     own = np.ones(n_rows, bool)
+    others = list(given)
     for step in steps:
         if step.cross:
             own[step.own_row : step.own_row + step.n_own_rows] = False
-            for series in step.outputs:
-                own[series.row : series.row + series.mask + 1] = False
+            others += step.outputs
+    for series in others:
+        own[series.row : series.row + series.mask + 1] = False
     return np.flatnonzero(own)
 
 

@@ -1,5 +1,6 @@
 """bmac_stream/engine.py: whatever happens to the bars on their way, the factors are those of a batch."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from bmac_stream.engine_process import statics_of
 from factor_defs import registry
 from kernels.batch import batch
 from kernels.cross_section import GATE, cs_neutralise
-from kernels.elementwise import select
+from kernels.cumulative import cum_sum
+from kernels.elementwise import fill, is_missing, select
+from kernels.exponential import ema
 from kernels.node import Node, field
 from kernels.plan import MEMBER, Plan
-from kernels.rolling import ts_mean, ts_std
+from kernels.rolling import ts_mean, ts_std, ts_sum
 from kernels.run import Program
 from kernels.shift import delay
 from shm import Spec, Status, StoreWriter
@@ -116,6 +119,7 @@ class Market:
             Program(plan, bars.shape[2]),
             np.ascontiguousarray(bars[start:]),
             g=FIRST + start,
+            first=np.array([first if first >= 0 else FIRST + n for first in origin], np.int64),
             columns=columns,
             members=np.ascontiguousarray(members[start:]),
         )
@@ -395,3 +399,121 @@ def test_groups_of_symbols(market: Market) -> None:
     assert np.allclose(engine["apart"][rest], close[rest] - close[rest].mean())
     whole = registry.library("alpha101")
     assert "group" in Plan(whole).fields
+
+
+# ---- what happens in between -----------------------------------------------------------------------------
+
+
+def test_a_name_that_means_something_else_from_now_on(market: Market) -> None:
+    engine = Engine(market.attach(), {"x": ts_mean(CLOSE, 7)})
+    market.close()
+    engine.set_factors({"x": ts_mean(CLOSE, 3)})
+    agree(engine, market)
+
+
+def test_a_symbol_listed_again_does_not_take_up_its_former_state(market: Market, tmp_path: Path) -> None:
+    which = {"e": ema(CLOSE, 5)}
+    engine = Engine(market.attach(), which)
+    engine.save(tmp_path / "state")
+    market.writer.remove_symbol(2)
+    new = market.list("S2", market.g - 3, 3)
+    market.members[:, new] = 0.0
+    market.close()
+    again = Engine(market.attach(), which, state=tmp_path / "state")
+    assert again.started_from.startswith(str(tmp_path)) and again.origin_g[new] == market.g - 4
+    agree(again, market)
+
+
+def test_a_checkpoint_brings_no_old_statics_back(market: Market) -> None:
+    first = market.list("BTCX", market.g - 30, 30)
+    engine = Engine(market.attach(), {"flag": field("is_btc") * 2.0, "e": ema(CLOSE, 5)})
+    for _ in range(CHECKPOINT_BARS):
+        market.close()
+        engine.poll()
+    market.close({first: Status.PENDING})
+    market.list("BTC", market.g - 30, 30)
+    market.close()
+    engine.poll()
+    assert engine["flag"][first] == 0.0
+    market.correct(first, market.g - 2)
+    market.close()
+    engine.poll()
+    assert engine.origin_g[first] < market.g - 40 and engine["flag"][first] == 0.0
+
+
+def test_pending_then_there_before_the_run_time(market: Market) -> None:
+    engine = Engine(market.attach(), nodes())
+    market.put(4, Status.PENDING)
+    engine.poll()
+    market.correct(4, market.g)
+    market.members[market.g - FIRST, 4] = 1.0
+    for slot in (0, 1, 2, 3, 5, 6, 7, 8):
+        market.put(slot)
+    market.complete()
+    engine.poll()
+    agree(engine, market)
+
+
+def test_what_comes_while_factors_change(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan may take seconds to compile: corrections, listings, delistings are not lost meanwhile."""
+    engine = Engine(market.attach(), {"e": ema(CLOSE, 5), "m": ts_mean(CLOSE, 5)})
+    market.close({4: Status.PENDING})
+    engine.poll()
+    use = Engine._use
+
+    def slowly(self: Engine, nodes: Mapping[str, Node]) -> None:
+        use(self, nodes)
+        market.correct(4, market.g - 1)
+        market.writer.remove_symbol(2)
+        young = market.list("NEW", market.g - 20, 20)
+        market.members[:, young] = 0.0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_use", slowly)
+        engine.set_factors({"m": ts_mean(CLOSE, 5), "v": ts_mean(VOLUME, 3)})
+    engine.poll()
+    assert engine.next_g[2] == -1 and engine.next_g[9] == market.g
+    market.close()
+    engine.poll()
+    agree(engine, market)
+
+
+@pytest.mark.parametrize("behind", range(-12, 3))
+def test_a_correction_seen_when_its_checkpoint_is_about_to_be_gone(market: Market, behind: int) -> None:
+    engine = Engine(market.attach(), {"e": ema(CLOSE, 5), "m": ts_mean(CLOSE, 5)})
+    for _ in range(4):
+        market.close()
+    market.close({4: Status.PENDING})
+    engine.poll()
+    g = market.g - 1
+    for _ in range(engine.store.cap + behind - 1):
+        market.close()
+    if market.g - engine.store.cap < g:
+        market.correct(4, g)
+    engine.poll()
+    agree(engine, market)
+
+
+def test_nothing_is_remembered_of_before_a_listing(market: Market) -> None:
+    which = {"s": ts_sum(fill(CLOSE, 0.0), 20), "c": cum_sum(is_missing(VOLUME))}
+    engine = Engine(market.attach(), which)
+    new = market.list("NEW", market.g - 30, 30)
+    born = market.list("BORN", market.g, 0)
+    for _ in range(5):
+        market.close()
+        engine.poll()
+    agree(engine, market)
+    again = Engine(market.attach(), which)
+    for slot in (new, born):
+        assert again.values[:, slot].tobytes() == engine.values[:, slot].tobytes()
+
+
+async def test_waiting_for_a_market_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Spec(columns=COLUMNS, window=WINDOW, slack=40, max_symbols=8, interval_ms=60_000, source="test")
+    with StoreWriter.open("bars", spec, directory=tmp_path):
+        engine = Engine(bmac_stream.attach("bars", directory=tmp_path), nodes())
+        polls: list[int] = []
+        monkeypatch.setattr(engine, "poll", lambda: polls.append(1))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(engine.run_times()), 0.3)
+        assert len(polls) < 10

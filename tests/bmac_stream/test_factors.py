@@ -212,6 +212,46 @@ def test_other_factors_while_a_symbol_is_a_bar_ahead(published: Published, tmp_p
             assert factors.cross_section("member")[row] == 1.0
 
 
+def test_everything_anew_while_a_symbol_is_a_bar_ahead(published: Published) -> None:
+    """Its row is published already, and is set right."""
+    market, engine = published.market, published.engine
+    for _ in range(3):
+        market.close()
+    market.put(4)
+    engine.poll()
+    market.correct(6, market.g - 2)  # it had been a member
+    engine.poll()
+    own = published.factors.own["S4"]
+    assert own.end_g == market.g + 1 and own.column("origin", 1)[-1] == engine.origin_g[4]
+    for slot in (0, 1, 2, 3, 5, 6, 7, 8):
+        market.put(slot)
+    market.complete()
+    engine.poll()
+    agree(engine, market)
+    published.check()
+    market.close()
+    engine.poll()
+    published.check()
+
+
+def test_a_second_engine_while_a_symbol_is_a_bar_ahead(published: Published) -> None:
+    market = published.market
+    market.close()
+    market.put(4)
+    published.engine.poll()
+    published.writer.close()
+    again = Published(market)
+    published.writer, factors = again.writer, again.factors
+    for slot in (0, 1, 2, 3, 5, 6, 7, 8):
+        market.put(slot)
+    market.complete()
+    again.engine.poll()
+    agree(again.engine, market)
+    again.check()
+    published.factors.close()
+    published.factors = factors
+
+
 def test_frames(published: Published) -> None:
     frame = published.factors.to_pandas()
     assert list(frame.columns) == list(NAMES) and list(frame.index) == [f"S{i}" for i in range(9)]
