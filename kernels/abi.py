@@ -58,6 +58,7 @@ __all__ = [
     "own",
     "part",
     "rows",
+    "stream",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -96,6 +97,18 @@ def at(context: Any, pointer: Any, i: Any) -> Any:
         return builder.gep(arguments[0], [arguments[1]])
 
     return pointer(pointer, _I), generate
+
+
+@_intrinsic
+def stream(context: Any, pointer: Any, i: Any, value: Any) -> Any:
+    """Store `value` at element i, past the cache (a hint). This thread sees it at once, as others."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        stored = builder.store(arguments[2], builder.gep(arguments[0], [arguments[1]]))
+        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return ir.Constant(ir.IntType(64), 0)
+
+    return _I(pointer, _I, types.float64), generate
 
 
 @_intrinsic
