@@ -32,7 +32,7 @@ from kernels.ratios import (
     ts_move_shares,
     ts_path_shares,
 )
-from kernels.regression import ts_corr, ts_residual, ts_rsquare, ts_slope
+from kernels.regression import ts_corr, ts_residual, ts_rsquare, ts_slope, ts_trend_mean, ts_trend_var
 from kernels.rolling import ts_mean, ts_var
 from kernels.shift import delay
 
@@ -134,14 +134,19 @@ def _moments(x: Node, window: int, by: Node) -> tuple[Node, Node]:
     return moments_over(ts_mean(x, window), ts_var(x, window), by)
 
 
+def _close_moments(window: int) -> tuple[Node, Node]:
+    # The pass of the line on time has both: the set needs it anyway for BETA, RSQR and RESI.
+    return moments_over(ts_trend_mean(close, window), ts_trend_var(close, window), close)
+
+
 def ma(window: int = 5) -> Node:
     """ts_mean(close, window) / close."""
-    return _moments(close, window, close)[0]
+    return _close_moments(window)[0]
 
 
 def std(window: int = 5) -> Node:
     """ts_std(close, window) / close."""
-    return _moments(close, window, close)[1]
+    return _close_moments(window)[1]
 
 
 def beta(window: int = 5) -> Node:

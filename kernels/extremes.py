@@ -1,12 +1,13 @@
 """Highest and lowest value of a moving window, and where it stands.
 
-From 21 to 64 bars the extreme and its place are all that is kept. A bar that exceeds it takes its place; when it
-leaves the window, the window is searched, which for prices is one bar in 1.8 * sqrt(window): for the symbols
-whose extreme has left, or for all at once where these are many. 3 rows, and no bar is dearer than a search.
+From 21 to 64 bars the extreme and its place are all that is kept. A bar that exceeds it takes its place; when
+it leaves the window, the window is searched, which for prices is one bar in 1.8 * sqrt(window): for the
+symbols whose extreme has left, or for all at once where these are many. 3 rows, and no bar is dearer than a
+search.
 
-For other windows the cost does not grow with the window: time is cut into blocks of `window` bars, at a phase of
-the expression's own. A window is then the end of the last block and the beginning of this one: the highest of
-the beginning is kept as it grows, the highest of every end of a block is computed once, when the block is
+For other windows the cost does not grow with the window: time is cut into blocks of `window` bars, at a phase
+of the expression's own. A window is then the end of the last block and the beginning of this one: the highest
+of the beginning is kept as it grows, the highest of every end of a block is computed once, when the block is
 over (van Herk 1992, Gil and Werman 1993).
 
 Nothing is rounded, so nothing is to be refreshed, and both ways give the same bits.
