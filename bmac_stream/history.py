@@ -46,6 +46,8 @@ I64 = NDArray[np.int64]
 
 _TIMES: Final = ("open_time", "candle_begin_time")
 _DAY_MS: Final = 86_400_000
+_LAST_MS: Final = 10**14
+"""The year 5138: what is later is not in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +179,18 @@ class _Source:
         if not time:
             raise ValueError(f"a table of bars has a column {' or '.join(_TIMES)}; found {', '.join(names)}")
         self._time = time[0]
-        self.columns = tuple(name for name in names if name not in ("symbol", "status"))
+        # Time is known where there is no bar, too, as it is live.
+        self.columns = tuple(name for name in names if name not in ("symbol", "status", *_TIMES))
         self._has_status = "status" in names
         keys = self._data.to_table(columns=["symbol", self._time])
+        for name in ("symbol", self._time):
+            if keys[name].null_count:
+                raise ValueError(f"{keys[name].null_count} rows of the table of bars have no {name}")
         times = _milliseconds(keys[self._time])
         if not len(times):
             raise ValueError("the table of bars has no rows")
+        if times.max() > _LAST_MS:
+            raise ValueError(f"{self._time} must be in milliseconds, found {int(times.max())}")
         symbols = keys["symbol"].cast(pa.string())
         self.symbols = tuple(sorted(pc.unique(symbols).to_pylist()))
         self.interval_ms = bar.interval_ms(interval) if interval else _smallest_step(symbols, times)
@@ -238,7 +246,7 @@ def _dataset(source: Any) -> Any:
         path = Path(source)
         if not path.exists():
             raise ValueError(f"{path}: no such file or folder")
-        return ds.dataset(path, format="parquet")
+        return _of_files(path)
     if isinstance(source, pa.Table):
         return ds.dataset(source)
     if hasattr(source, "to_arrow"):  # polars
@@ -246,6 +254,18 @@ def _dataset(source: Any) -> Any:
     if type(source).__module__.startswith("pandas"):
         return ds.dataset(pa.Table.from_pandas(source))
     raise ValueError(f"a frame or the path of parquet files is expected, found {type(source).__name__}")
+
+
+def _of_files(path: Path) -> Any:
+    """All files with the columns that any of them has, each of the widest of its types."""
+    schemas = [part.physical_schema for part in ds.dataset(path, format="parquet").get_fragments()]
+    if len(schemas) < 2:
+        return ds.dataset(path, format="parquet")
+    try:
+        widest = pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowTypeError as error:
+        raise ValueError(f"{path}: its files differ in the type of a column: {error}") from error
+    return ds.dataset(path, schema=widest, format="parquet")
 
 
 def _milliseconds(column: Any) -> I64:

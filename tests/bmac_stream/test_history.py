@@ -14,6 +14,8 @@ from bmac_stream.bar import COLUMNS
 from bmac_stream.engine import Engine, FactorError
 from bmac_stream.recorder import copy_rows, describe
 from bmac_stream.snapshot import write
+from kernels.cumulative import cum_sum
+from kernels.elementwise import is_missing
 from kernels.node import field
 from shm import Status
 from tests.bmac_stream.test_engine import CLOSE, Market, nodes
@@ -131,3 +133,50 @@ def test_recorded_bars(recorded_data: Path) -> None:
     assert made.interval_ms == 3_600_000 and len(made.symbols) == 150
     table = pq.read_table(recorded_data / "klines_1h_usdm_top150.parquet")
     assert int(np.isfinite(made.values).sum()) == table.num_rows
+
+
+def test_time_is_known_where_there_is_no_bar(market: Market) -> None:
+    """A table's own open_time would be missing there, live it is not."""
+    table = _with_open_time(market)
+    gaps = table.filter(pa.array(np.arange(table.num_rows) % 7 != 0))
+    made = history.batch({"missing": cum_sum(is_missing(field("open_time")))}, gaps)
+    assert not made.values[-1].any()
+
+
+def _with_open_time(market: Market) -> pa.Table:
+    table = market.attach().to_arrow()
+    times = table["candle_begin_time"].cast(pa.int64())
+    return table.drop_columns(["candle_begin_time", "candle_end_time"]).append_column("open_time", times)
+
+
+def test_times_and_symbols_that_are_none(market: Market) -> None:
+    table = _with_open_time(market)
+    at = table.column_names.index("open_time")
+    micro = pa.array(table["open_time"].to_numpy() * 1000)
+    with pytest.raises(ValueError, match="must be in milliseconds"):
+        history.batch(nodes(), table.set_column(at, "open_time", micro))
+    for name in ("symbol", "open_time"):
+        some = pa.array([None, *table[name].to_pylist()[1:]])
+        with pytest.raises(ValueError, match=f"1 rows of the table of bars have no {name}"):
+            history.batch(nodes(), table.set_column(table.column_names.index(name), name, some))
+
+
+def test_files_of_different_columns(market: Market, tmp_path: Path) -> None:
+    """What a file does not have is missing there; whole numbers in one are numbers in all."""
+    table = _with_open_time(market)
+    at = table.column_names.index("close")
+    whole = table.set_column(at, "close", pa.array(np.floor(table["close"].to_numpy() * 10)))
+    want = history.batch({"c": CLOSE * 1.0}, whole)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    pq.write_table(
+        whole.slice(0, 400)
+        .set_column(at, "close", pa.array(whole["close"].to_numpy()[:400], from_pandas=True).cast(pa.int64()))
+        .drop_columns(["volume"]),
+        folder / "a.parquet",
+    )
+    half = whole.slice(400).set_column(at, "close", pa.array(whole["close"].slice(400).to_numpy()))
+    pq.write_table(half, folder / "b.parquet")
+    made = history.batch({"c": CLOSE * 1.0, "v": field("volume") * 1.0}, folder)
+    assert made.values[:, 0].tobytes() == want.values[:, 0].tobytes()
+    assert np.isnan(made.values[:, 1]).any() and np.isfinite(made.values[:, 1]).any()
