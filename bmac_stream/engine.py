@@ -29,6 +29,7 @@ import asyncio
 import difflib
 import os
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -810,6 +811,11 @@ def named(factors: Mapping[str, Node] | Sequence[registry.Entry]) -> Mapping[str
         return registry.columns(factors)
     except (LookupError, ValueError, TypeError) as error:
         raise FactorError(str(error)) from error
+    except Exception as error:  # a user's own module may raise anything
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise FactorError(
+            f"{type(error).__name__} in {last.filename}, line {last.lineno}: {error}"
+        ) from error
 
 
 def default_static(name: str, symbols: Iterable[str]) -> Mapping[str, float]:

@@ -23,6 +23,7 @@ from bmac_stream.errors import ConfigError, Lagging, ShmError, StoreRetired, Wri
 from bmac_stream.factor_writer import CROSS, FactorWriter, specs
 from bmac_stream.factors import SUFFIX
 from kernels.plan import Plan
+from kernels.run import Program
 from shm import Spec, StoreWriter
 from shm.segment import segment_path
 
@@ -182,18 +183,24 @@ class EngineProcess:
         try:
             config = self._load()
             plan = plan_factors(engine.store, config.factors)
-        except (ConfigError, FactorError) as error:
+            Program(plan, 1)  # its kernels compile
+        except Exception as error:  # whatever the user's own operators and the compiler say
             log.error("the factors stay as they are: %s", error)
             return writer
         if plan.hash == engine.plan.hash:
             log.info("the factors are the same")
             return writer
-        self.config = config
+        former, self.config = self.config, config
         for name in (self.name, self.name + CROSS):
             self._take_name_from(name)  # before it is closed: readers shall attach anew, not miss a writer
         writer.close()
-        made = self._open(engine.store, plan)
-        shared = engine.set_factors(config.factors, follower=made)
+        try:
+            made = self._open(engine.store, plan)
+        except ShmError as error:  # such as no room for so many
+            log.error("the factors stay as they are: %s", error)
+            self.config = former
+            made = self._open(engine.store, engine.plan)
+        shared = engine.set_factors(self.config.factors, follower=made)
         log.info("%d factors from now on, %d calls go on from before", len(engine.names), shared)
         return made
 

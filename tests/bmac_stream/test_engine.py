@@ -57,8 +57,8 @@ class Market:
         self.random = np.random.default_rng(7)
         self.directory = directory
         self.writer = StoreWriter.open("bars", spec, directory=directory)
-        self.bars = np.full((3000, len(COLUMNS), max_symbols), np.nan)
-        self.members = np.zeros((3000, max_symbols))
+        self.bars = np.full((9000, len(COLUMNS), max_symbols), np.nan)
+        self.members = np.zeros((9000, max_symbols))
         self.g = FIRST + history
         for i in range(N):
             self.list(f"S{i}", FIRST, history)

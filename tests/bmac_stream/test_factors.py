@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bmac_stream.engine import Engine, plan_factors
+from bmac_stream.engine import Engine, FactorError, plan_factors
 from bmac_stream.engine_process import EngineProcess
 from bmac_stream.errors import StoreNotFound, StoreRetired
 from bmac_stream.factor_writer import CROSS, FactorWriter, specs
 from bmac_stream.factors import SUFFIX, Factors, attach_factors
 from kernels.rolling import ts_mean
-from shm import Spec, Status, StoreWriter
+from shm import NoSpace, Spec, Status, StoreWriter
 from shm.segment import segment_path
 from tests.bmac_stream.test_engine import CLOSE, FIRST, Market, agree, nodes
 
@@ -398,6 +398,51 @@ def test_other_factors_retire_what_readers_have(tmp_path: Path, monkeypatch: pyt
         assert not segment_path("bars" + SUFFIX + CROSS, tmp_path).exists()
     finally:
         before.close()
+        writer.close()
+        store.close()
+        market.writer.close()
+
+
+def test_factors_that_fail_leave_things_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    market = Market(tmp_path)
+    process = EngineProcess(_config(market, [["PctChg", 5]]))
+    store = market.attach()
+    writer = process._open(store, plan_factors(store, process.config.factors))
+    engine = Engine(store, process.config.factors, follower=writer, depth=DEPTH)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_factors.py").write_text("def Bias(n: int = 3):\n    return 1 // 0\n")
+    (tmp_path / "worse_factors.py").write_text("def Bias(n: int = 3:\n")
+    try:
+        for module, said in (
+            ("broken_factors", "ZeroDivisionError in .*, line 2"),
+            ("worse_factors", "Syntax"),
+        ):
+            with pytest.raises(FactorError, match=said):
+                Engine(store, [[f"{module}:Bias", 3]])
+            _config(market, [["PctChg", 5], [f"{module}:Bias", 3]])
+            assert process._change(engine, writer) is writer
+        _config(market, [["PctChg", 5], ["PctChg", 6]])
+        opened: list[Any] = []
+
+        def full(name: str, spec: Spec, **options: Any) -> StoreWriter:
+            opened.append(name)
+            if len(opened) == 1:
+                raise NoSpace("no room")
+            return open_one(name, spec, **options)
+
+        open_one = StoreWriter.open
+        with monkeypatch.context() as patch:
+            patch.setattr(StoreWriter, "open", full)
+            writer = process._change(engine, writer)
+        assert len(opened) == 2 and list(engine.names) == ["PctChg_5"]
+        market.close()
+        engine.poll()
+        with attach_factors("bars" + SUFFIX, directory=tmp_path) as factors:
+            assert factors.names == ("PctChg_5",) and factors.run_time == engine.run_time
+        process.reload()
+        writer = process._change(engine, writer)
+        assert list(engine.names) == ["PctChg_5", "PctChg_6"]
+    finally:
         writer.close()
         store.close()
         market.writer.close()

@@ -1,0 +1,171 @@
+"""bmac_stream/engine.py: random histories of whatever can happen to bars, each run_time equal to a batch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bmac_stream.bar import COLUMNS
+from bmac_stream.engine import Engine
+from kernels.batch import batch
+from kernels.cross_section import GATE, cs_rank
+from kernels.elementwise import fill, is_missing
+from kernels.exponential import ema
+from kernels.node import Node, field
+from kernels.plan import MEMBER
+from kernels.rolling import ts_mean, ts_std, ts_sum
+from kernels.run import Program
+from shm import Status
+from tests.bmac_stream.test_engine import CLOSE, FIRST, VOLUME, Market
+
+ALL: dict[str, Node] = {
+    "mean": ts_mean(CLOSE, 7),
+    "ratio": ts_std(CLOSE, 20, 5) / ts_mean(VOLUME, 60),
+    "close": CLOSE,
+    "again": ts_mean(CLOSE, 7),
+    "ema": ema(VOLUME, 9),
+    "filled": ts_sum(fill(CLOSE, 0.0), 12) + is_missing(VOLUME),
+    "time": field("open_time") / 60_000.0 - CLOSE,
+    "rank": cs_rank(CLOSE),
+    "behind": ts_mean(GATE(CLOSE, MEMBER)[0], 5, 2) - CLOSE,
+    "smooth": ts_mean(cs_rank(VOLUME), 6, 1),
+}
+
+
+class Noted(Engine):
+    """An engine that notes the members of each run_time: float64[n, max_symbols] from FIRST on."""
+
+    def __init__(self, noted: Any, *args: Any, **options: Any) -> None:
+        self.noted = noted
+        self.full = 0
+        super().__init__(*args, **options)
+
+    def _finish(self) -> None:
+        super()._finish()
+        self.noted[self.g - 1 - FIRST] = self.members
+
+    def _start(self) -> None:
+        """Everything was replayed: the members of the past are those that the store has bars of now."""
+        super()._start()
+        self.full += 1
+        data = self.store.data
+        for g in range(max(FIRST, self.g - self.store.window), self.g):
+            self.noted[g - FIRST] = (data[:, -1, g % self.store.cap] == Status.BAR) * (self.next_g >= 0)
+
+
+class History:
+    """A market to which things happen, and an engine."""
+
+    def __init__(self, directory: Path, seed: int, capacity: int) -> None:
+        self.market = Market(directory, max_symbols=capacity)
+        self.random = np.random.default_rng(seed)
+        self.noted = np.zeros((9000, capacity))
+        self.path = directory / "state"
+        self.names = tuple(ALL)
+        self.changed_g = 0
+        self.former = "S0"
+        self.n_listed = 0
+        self.begin(None)
+
+    def begin(self, state: Path | None) -> None:
+        which = {name: ALL[name] for name in self.names}
+        self.engine = Noted(self.noted, self.market.attach(), which, state=state)
+
+    def live(self) -> list[int]:
+        return list(self.market.writer.symbols.values())
+
+    def bar(self) -> None:
+        """The next bar of all, some late or absent, with looks and corrections in between."""
+        market, random, engine = self.market, self.random, self.engine
+        for slot in random.permutation(self.live()):
+            u = random.random()
+            market.put(int(slot), Status.PENDING if u < 0.03 else Status.ABSENT if u < 0.05 else Status.BAR)
+            if random.random() < 0.02:
+                engine.poll()
+            if random.random() < 0.02:
+                self.correct()
+        market.complete()
+
+    def correct(self) -> None:
+        market, random, store = self.market, self.random, self.engine.store
+        slot = int(random.choice(self.live()))
+        count, first = market.writer.count(slot), market.writer.first_g(slot)
+        lag = int(random.choice([1, 2, 5, 31, 40, 70, 140, 180]))
+        g = count - 1 - int(random.integers(0, lag))
+        if not max(first, count - store.cap + 1) <= g < count:
+            return
+        if random.random() < 0.8 and store.data[slot, -1, g % store.cap] == Status.BAR:
+            return
+        market.correct(slot, g)
+
+    def happen(self) -> None:
+        market, random, engine = self.market, self.random, self.engine
+        u = random.random()
+        if u < 0.06 and engine.store.reader.n_slots < engine.store.spec.max_symbols:
+            n = int(random.choice([0, 3, 60]))
+            name = f"N{self.n_listed}" if random.random() < 0.5 else self.former
+            if name in market.writer.symbols:
+                return
+            self.n_listed += 1
+            market.list(name, market.g - n, n)
+        elif u < 0.10 and len(self.live()) > 4:
+            slot = int(random.choice(self.live()))
+            self.former = next(name for name, x in market.writer.symbols.items() if x == slot)
+            market.writer.remove_symbol(slot)
+        elif u < 0.14:
+            engine.save(self.path)
+        elif u < 0.18 and self.path.exists():
+            self.begin(self.path)
+        elif u < 0.20:
+            self.begin(None)
+        elif u < 0.25:
+            names = list(random.permutation(list(ALL)))[: int(random.integers(4, len(ALL) + 1))]
+            if "mean" not in names:
+                names.append("mean")
+            self.names = tuple(str(name) for name in names)
+            engine.set_factors({name: ALL[name] for name in self.names})
+            self.changed_g = engine.g
+        elif u < 0.35:
+            for _ in range(int(random.choice([2, 20, 170, 400], p=[0.5, 0.4, 0.06, 0.04]))):
+                self.bar()
+
+    def agree(self) -> None:
+        """Bit for bit, for factors whose state is as if made from origin_g on."""
+        engine, market = self.engine, self.market
+        store = engine.store
+        assert engine.run_time == store.open_time_of(market.g)
+        slots = store.slots
+        assert (engine.next_g[slots] >= market.g).all() and (
+            np.flatnonzero(engine.next_g >= 0) == np.sort(slots)
+        ).all()
+        n = market.g - FIRST
+        origin = np.where(engine.origin_g >= 0, engine.origin_g, market.g)
+        start = int(origin.min()) - FIRST
+        out = batch(
+            Program(engine.plan, market.bars.shape[2]),
+            np.ascontiguousarray(market.bars[start:n]),
+            g=FIRST + start,
+            first=origin,
+            columns={name: i for i, name in enumerate(COLUMNS)},
+            members=np.ascontiguousarray(self.noted[start:n]),
+        )
+        want: Any = out[-1]
+        since = market.g - self.changed_g
+        for i, name in enumerate(engine.names):
+            if (name == "ema" and self.changed_g) or (engine.plan.is_cross[i] and since < 8):
+                continue  # what goes on began earlier; the members of before are not known to what is new
+            bad = [int(s) for s in slots if engine.values[i, s].tobytes() != want[i, s].tobytes()]
+            assert not bad, (name, bad, engine.values[i, bad], want[i, bad], origin[bad] - market.g, market.g)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens(tmp_path: Path, seed: int) -> None:
+    history = History(tmp_path, seed, 40)
+    for _ in range(120):
+        history.happen()
+        history.bar()
+        if history.random.random() < 0.8:
+            history.engine.poll()
+            history.agree()
+    history.market.writer.close()
