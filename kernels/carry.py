@@ -21,10 +21,17 @@ def carry(old: Program, new: Program, next_g: NDArray[np.int64]) -> int:
     slots = np.flatnonzero(next_g >= 0)
     last = next_g[slots] - 1
     calls = {(step.text, step.cross): step for step in old.plan.steps}
+    # Two operators of one name, such as a user's own before and after an edit, share nothing, nor does
+    # anything that is made of them.
+    others = [
+        step.text
+        for step in new.plan.steps
+        if (known := calls.get((step.text, step.cross))) and known.operator.kernel is not step.operator.kernel
+    ]
     shared = 0
     for step in new.plan.steps:
         known = calls.get((step.text, step.cross))
-        if known is None:
+        if known is None or any(text in step.text for text in others):
             continue
         shared += 1
         rows = np.arange(step.n_own_rows)
