@@ -566,6 +566,8 @@ def main(
         check(figures, sets, 8, 60, deep=False)
         return
     against = check(figures, sets, 64, 120, deep=True)
+    if "alpha158" in against:
+        factor_engine.measure(figures)  # two processes, a core each
     pin(sorted(os.sched_getaffinity(0))[0])  # not before: g++ may use all cores
     sweep = Sweep()
     for name, kunquant in against.items():
@@ -586,8 +588,6 @@ def main(
             print(f"{name}: a history of {n_symbols} symbols", flush=True)
             n_bars = batch_bars if name != "alpha101" else max(batch_bars // 5, 1)
             history(figures, name, n_symbols, n_bars, 3, kunquant)
-    if "alpha158" in against:
-        factor_engine.measure(figures)
     growth(figures, "alpha158" if "alpha158" in against else None, min(300, 10 * rounds))
     floors(figures, against)
     sys.exit(figures.finish(json))
