@@ -21,6 +21,9 @@ What happens at bar g:
 
 All of it is equal, to the bit, to `kernels.batch.batch` over the same bars, beginning with the same bar and
 with the same members (tests/bmac_stream/test_engine.py).
+One thing is not: where a factor remembers past cross-sections of own factors that look back themselves, such
+as ts_mean(cs_rank(ts_mean(close, 3)), 4), a late bar's neighbours in time stand in them as they were
+published, without that bar, until they are forgotten.
 
 An Engine belongs to one thread. What it needs is allocated when it is made.
 """

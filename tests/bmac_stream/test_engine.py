@@ -15,7 +15,7 @@ from bmac_stream.engine import CHECKPOINT_BARS, Engine, FactorError
 from bmac_stream.engine_process import statics_of
 from factor_defs import registry
 from kernels.batch import batch
-from kernels.cross_section import GATE, cs_neutralise
+from kernels.cross_section import GATE, cs_neutralise, cs_rank
 from kernels.cumulative import cum_sum
 from kernels.elementwise import fill, is_missing, select
 from kernels.exponential import ema
@@ -517,3 +517,19 @@ async def test_waiting_for_a_market_costs_nothing(tmp_path: Path, monkeypatch: p
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(engine.run_times()), 0.3)
         assert len(polls) < 10
+
+
+def test_a_late_bar_leaves_past_cross_sections_as_published(market: Market) -> None:
+    """What remembers them is a batch's again when they are forgotten."""
+    engine = Engine(market.attach(), {"smooth": ts_mean(cs_rank(ts_mean(CLOSE, 3, 1)), 4)})
+    market.close({4: Status.PENDING})
+    market.close()
+    engine.poll()
+    published = engine.values.copy()
+    market.correct(4, market.g - 2)
+    engine.poll()
+    assert engine.values.tobytes() == published.tobytes()
+    for _ in range(6):
+        market.close()
+        engine.poll()
+    agree(engine, market)

@@ -65,6 +65,7 @@ class History:
         self.names = tuple(ALL)
         self.changed_g = 0
         self.former = "S0"
+        self.gaps: list[tuple[int, int]] = []
         self.n_listed = 0
         self.begin(None)
 
@@ -80,24 +81,27 @@ class History:
         market, random, engine = self.market, self.random, self.engine
         for slot in random.permutation(self.live()):
             u = random.random()
-            market.put(int(slot), Status.PENDING if u < 0.03 else Status.ABSENT if u < 0.05 else Status.BAR)
+            status = Status.PENDING if u < 0.03 else Status.ABSENT if u < 0.05 else Status.BAR
+            market.put(int(slot), status)
+            if status != Status.BAR:
+                self.gaps.append((int(slot), market.g))
             if random.random() < 0.02:
                 engine.poll()
-            if random.random() < 0.02:
+            if random.random() < 0.03:
                 self.correct()
         market.complete()
 
     def correct(self) -> None:
+        """Mostly a gap is filled, of any age; now and then a bar is revised, which begins everything anew."""
         market, random, store = self.market, self.random, self.engine.store
-        slot = int(random.choice(self.live()))
+        slot, g = int(random.choice(self.live())), market.g - 1 - int(random.integers(0, 60))
+        if random.random() < 0.92:
+            if not self.gaps:
+                return
+            slot, g = self.gaps.pop(int(random.integers(max(0, len(self.gaps) - 8), len(self.gaps))))
         count, first = market.writer.count(slot), market.writer.first_g(slot)
-        lag = int(random.choice([1, 2, 5, 31, 40, 70, 140, 180]))
-        g = count - 1 - int(random.integers(0, lag))
-        if not max(first, count - store.cap + 1) <= g < count:
-            return
-        if random.random() < 0.8 and store.data[slot, -1, g % store.cap] == Status.BAR:
-            return
-        market.correct(slot, g)
+        if slot in self.live() and max(first, count - store.cap + 1) <= g < count:
+            market.correct(slot, g)
 
     def happen(self) -> None:
         market, random, engine = self.market, self.random, self.engine
