@@ -157,7 +157,9 @@ class History:
         want: Any = out[-1]
         since = market.g - self.changed_g
         for i, name in enumerate(engine.names):
-            if (name == "ema" and self.changed_g) or (engine.plan.is_cross[i] and since < 8):
+            if (name == "ema" and self.changed_g) or (
+                engine.plan.is_cross[i] and since <= engine.plan.memory[i]
+            ):
                 continue  # what goes on began earlier; the members of before are not known to what is new
             bad = [int(s) for s in slots if engine.values[i, s].tobytes() != want[i, s].tobytes()]
             assert not bad, (name, bad, engine.values[i, bad], want[i, bad], origin[bad] - market.g, market.g)
