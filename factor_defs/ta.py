@@ -23,7 +23,15 @@ from kernels.exponential import exponential, rma
 from kernels.exponential import kama as _kama
 from kernels.exponential import tema as _tema
 from kernels.extremes import ts_argmax, ts_argmin, ts_max, ts_min
-from kernels.indicators import directional_movement, ratio, rises_falls, true_range, where_known
+from kernels.indicators import (
+    directional_movement,
+    ratio,
+    relative_change,
+    rises_falls,
+    share,
+    true_range,
+    where_known,
+)
 from kernels.machines import directed_sum
 from kernels.machines import sar as _sar
 from kernels.machines import supertrend as _supertrend
@@ -208,7 +216,7 @@ def ppo(fastperiod: int = 12, slowperiod: int = 26, matype: int = 1, *, real: No
 def rsi(timeperiod: int = 14, *, real: Node = close) -> Node:
     """100 * mean rise / (mean rise + mean fall), Wilder's means; 0 where nothing moved."""
     up, down = rises_falls(real, timeperiod)
-    return 100.0 * ratio(up, up + down)
+    return share(up, down, 100.0)
 
 
 def cmo(timeperiod: int = 14, *, real: Node = close) -> Node:
@@ -232,12 +240,12 @@ def mom(timeperiod: int = 10, *, real: Node = close) -> Node:
 
 def rocp(timeperiod: int = 10, *, real: Node = close) -> Node:
     """(x - old) / old, where old is x `timeperiod` bars ago."""
-    return ratio(delta(real, timeperiod), delay(real, timeperiod))
+    return relative_change(real, timeperiod)
 
 
 def roc(timeperiod: int = 10, *, real: Node = close) -> Node:
     """100 * (x / old - 1)."""
-    return 100.0 * rocp(timeperiod, real=real)
+    return relative_change(real, timeperiod, 100.0)
 
 
 def rocr(timeperiod: int = 10, *, real: Node = close) -> Node:

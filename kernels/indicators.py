@@ -10,12 +10,16 @@ from kernels.node import FOREVER, Node, Number, Operator
 __all__ = [
     "DIRECTIONAL",
     "RATIO",
+    "RELATIVE_CHANGE",
     "RISES_FALLS",
+    "SHARE",
     "TRUE_RANGE",
     "WHERE_KNOWN",
     "directional_movement",
     "ratio",
+    "relative_change",
     "rises_falls",
+    "share",
     "true_range",
     "where_known",
 ]
@@ -45,6 +49,73 @@ RATIO: Final = Operator("ratio", ratio_kernel, ("x", "y"), parameters=("empty",)
 def ratio(x: Number, y: Number, empty: float = 0.0) -> Node:
     """x / y, or `empty` where y is 0; NaN where one of them is."""
     return RATIO(x, y, parameters=(float(empty),))[0]
+
+
+@rows
+def _share(x: Any, y: Any, out: Any, n: int, scale: float) -> None:
+    for i in range(n):
+        whole = x[i] + y[i]
+        part = x[i] / whole
+        out[i] = scale * (part if whole != 0.0 else 0.0)
+
+
+@kernel
+def share_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """share: scale * (x / (x + y)); 0 where x + y is 0.
+
+    in      x, y
+    state   none
+    out     NaN where x or y is NaN
+    """
+    _share(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 0, g), n, f[0])
+
+
+SHARE: Final = Operator("share", share_kernel, ("x", "y"), parameters=("scale",))
+
+
+def share(x: Number, y: Number, scale: float = 1.0) -> Node:
+    """What x is of x + y, times `scale`; 0 where both are 0, NaN where one of them is."""
+    return SHARE(x, y, parameters=(float(scale),))[0]
+
+
+@rows
+def _relative_change(x: Any, old: Any, out: Any, n: int, scale: float) -> None:
+    for i in range(n):
+        change = x[i] - old[i]
+        part = change / old[i]
+        none = 0.0 if change == change else np.nan
+        out[i] = scale * (part if old[i] != 0.0 else none)
+
+
+@kernel
+def relative_change_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
+    """relative_change: scale * ((x - x d bars ago) / x d bars ago); 0 where that was 0.
+
+    in      x
+    state   none; reads x d bars ago
+    out     NaN where either is NaN
+    source  TA_ROC, TA_ROCP of TA-Lib
+    """
+    old = back(state, stride, p, 1, g, p[6])
+    _relative_change(now(state, stride, p, 1, g), old, now(state, stride, p, 0, g), n, f[0])
+
+
+RELATIVE_CHANGE: Final = Operator(
+    "relative_change",
+    relative_change_kernel,
+    inputs=("x",),
+    parameters=("d", "scale"),
+    history=lambda d, scale: d,
+    warm_up=lambda d, scale: d,
+)
+
+
+def relative_change(x: Number, d: int, scale: float = 1.0) -> Node:
+    """Change of x over d bars as a part of what it was then, times `scale`; 0 where that was 0, unlike
+    `shift.pct_change`. ValueError for d below 1."""
+    if d < 1:
+        raise ValueError(f"relative_change looks at least one bar back, found {d}")
+    return RELATIVE_CHANGE(x, parameters=(int(d), float(scale)))[0]
 
 
 @rows

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from kernels.indicators import directional_movement, ratio, rises_falls, true_range, where_known
+from kernels.indicators import (
+    directional_movement,
+    ratio,
+    relative_change,
+    rises_falls,
+    share,
+    true_range,
+    where_known,
+)
 from kernels.node import field
 from tests.kernels.harness import DATA, Array, check
 from tests.kernels.test_exponential import filtered
@@ -67,3 +75,21 @@ def test_rises_and_falls(n: int, output: int) -> None:
 def test_no_length_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         rises_falls(x, 0)
+
+
+def test_share_and_relative_change() -> None:
+    x, y = field("x"), field("y")
+
+    def shares(a: Array, b: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return np.where(a + b == 0.0, 0.0, 100.0 * (a / (a + b)))
+
+    def changes(a: Array) -> Array:
+        old = np.concatenate([np.full(7, np.nan), a[:-7]])
+        with np.errstate(all="ignore"):
+            return np.where((old == 0.0) & np.isfinite(a), 0.0, 2.0 * ((a - old) / old))
+
+    check(share(x, y, 100.0), shares, rtol=0.0)
+    check(relative_change(x, 7, 2.0), changes, rtol=0.0, without=("infinite",))
+    with pytest.raises(ValueError, match="at least one bar back, found 0"):
+        relative_change(x, 0)
