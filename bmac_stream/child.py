@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["Child", "with_us"]
 
@@ -96,7 +96,13 @@ class Child:
                 async with asyncio.timeout(1.0):  # the pipe's end; a grandchild may hold it open
                     while await self.line() is not None:
                         pass
-        return await self._process.wait()
+        status = await self._process.wait()
+        # Its pipes are closed a turn of the loop later; a loop that ends now would leave them to the garbage
+        # collector, which finds the loop closed.
+        transport: Any = getattr(self._process, "_transport", None)
+        if transport is not None:
+            transport.close()
+        return status
 
     def kill(self) -> None:
         """SIGKILL, at once."""
