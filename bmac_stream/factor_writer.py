@@ -158,7 +158,7 @@ class FactorWriter(Follower):
     def _publish_cross(self, engine: Engine, g: int, cross: StoreWriter) -> None:
         slots = np.flatnonzero(engine.next_g > g)
         # A symbol that has just begun, or was found again, may have its row already.
-        slots = slots[[cross.count(int(s)) == g for s in self._cross_slots[slots]]]
+        slots = slots[cross.counts(self._cross_slots[slots]) == g]
         n = len(slots)
         rows, numbers = self._cross_rows[:n], self._numbers[:n]
         read_rows(engine.program.address, g, slots, self._cross_outputs, rows)

@@ -40,6 +40,7 @@ from shm.layout import (
     SLOT_FIRST_G,
     SLOT_LOADED,
     SLOT_STATE,
+    SLOT_WORDS,
     STATE,
     STATE_OFFSET,
     WRITER_BOOT,
@@ -370,6 +371,14 @@ class StoreWriter:
         state = self._open_words[slots.slot_word(self._slot(slot), SLOT_STATE)]
         field = SLOT_LOADED if state == SlotState.LOADING else SLOT_COUNT
         return int(self._words[slots.slot_word(slot, field)])
+
+    def counts(self, slot: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The bar numbers that are next of many ACTIVE slots, int64[n], in one look."""
+        numbers = np.asarray(slot, np.int64)
+        if len(numbers):
+            self._slot(int(numbers.min()))
+            self._slot(int(numbers.max()))
+        return self._open_words[slots.slot_word(0, SLOT_COUNT) + numbers * SLOT_WORDS]
 
     def first_g(self, slot: int) -> int:
         """The first bar number of a slot."""
