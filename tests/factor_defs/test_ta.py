@@ -1,5 +1,6 @@
 """factor_defs/ta.py against TA-Lib itself, on complete bars."""
 
+import importlib
 import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,8 +16,8 @@ from tests.factor_defs import bars as b
 from tests.factor_defs.bars import Bars
 from tests.kernels.harness import Array
 
-talib: Any = pytest.importorskip("talib")
-abstract: Any = pytest.importorskip("talib.abstract")
+talib: Any = importlib.import_module("talib")
+abstract: Any = importlib.import_module("talib.abstract")
 
 FIELDS: Final = ("open", "high", "low", "close", "volume")
 Parameters = dict[str, int | float]
