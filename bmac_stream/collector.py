@@ -26,14 +26,14 @@ import numpy as np
 
 from shm import SlotState, Spec, StoreReader, StoreWriter
 
-from . import recorder, snapshot
+from . import snapshot
 from .backfill import UNKNOWN, Answer
 from .bar import COLUMNS, origin_ms
 from .binance.protocol import Kline
 from .binance.rest import RestClient
 from .binance.websocket import KlineStreams, StreamEvent
 from .binance.weights import Governor
-from .child import Child
+from .children import Children, commands
 from .clock import Clock
 from .closing import Closer
 from .config import Config, Hosts, load_config, mask_url, secrets_of, stream_urls
@@ -120,7 +120,7 @@ class Collector:
         self.seconds, self.bars = seconds, bars
         self.stopping = asyncio.Event()
         self.embedded: EmbeddedExchange | None = None
-        self.recorder: Child | None = None
+        self.children: Children | None = None
         self.symbols: dict[str, int] = {}  # wanted now -> listed at, ms
         self._refused: set[str] = set()  # no room in the store
         self._unresolved: set[str] = set()  # history is being read
@@ -212,7 +212,7 @@ class Collector:
         self.symbols = dict.fromkeys(resumed, 0)
         await self._load_snapshot(universe)
         await self._apply(universe, first=True)
-        self._start_recorder()
+        self._start_children()
         self._spawn("universe", self._watch_universe)
         await self._read_history()
         self.writer.go_live()
@@ -645,36 +645,13 @@ class Collector:
 
     # --------------------------------------------------------------------------------------- children
 
-    def _start_recorder(self) -> None:
-        config = self.config
-        if not config.snapshot.enabled:
-            return
-        command = recorder.command(
-            config.store_name,
-            config.path(config.snapshot.directory),
-            directory=config.store.directory,
-            every_bars=config.snapshot.every_bars,
-            min_interval_s=config.snapshot.min_interval_sec,
-        )
-        self.recorder = Child("the recorder", command)
-        self._spawn("recorder", self._keep_recorder)
+    def _start_children(self) -> None:
+        children = self.children = Children(commands(self.config), self._on_child_line)
+        for name in children.all:
+            self._spawn(name, lambda name=name: children.keep(name))  # type: ignore[misc]
 
-    async def _keep_recorder(self) -> None:
-        """Start the recorder, note what it writes, start it again when it ends."""
-        child, pause_s = self.recorder, 1.0
-        assert child is not None
-        while True:
-            started = time.monotonic()
-            try:
-                await child.start()
-                while (line := await child.line()) is not None:
-                    self._n["snapshots"] += 1
-                    log.info("%s", line[:500])
-                log.error("the recorder ended with status %d: started again", await child.wait())
-            except OSError as error:
-                log.error("the recorder cannot be started: %s", error)
-            pause_s = 1.0 if time.monotonic() - started > 60 else min(2 * pause_s, 60.0)
-            await asyncio.sleep(pause_s)
+    def _on_child_line(self, name: str, line: str) -> None:
+        self._n["snapshots"] += name == "recorder"
 
     async def _end_children(self) -> None:
         if self.embedded is not None:
@@ -699,18 +676,16 @@ class Collector:
         with contextlib.suppress(ShmError):
             self._write_counters(0.0)
         store.close()
-        if self.recorder is not None and self.recorder.alive:
-            # it sees that the store is closed, writes the last snapshot and ends
-            status = await self.recorder.end(END_S - (time.monotonic() - started))
-            if status != 0:
-                log.error("the recorder ended with status %s, without a last snapshot", status)
+        if self.children is not None:
+            # they see that the store is closed, write their last and end
+            await self.children.end(END_S - (time.monotonic() - started))
         await self._end_children()
         log.info("ended after %.1f s", time.monotonic() - started)
 
     def kill_children(self) -> None:
         """For the second signal: nothing is left behind."""
-        if self.recorder is not None:
-            self.recorder.kill()
+        if self.children is not None:
+            self.children.kill()
         if self.embedded is not None:
             self.embedded.kill()
 

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -29,9 +30,12 @@ __all__ = [
     "BMAC_KEYS",
     "Config",
     "Embedded",
+    "History",
     "Hosts",
+    "Resample",
     "Snapshot",
     "Store",
+    "Symbols",
     "load_config",
     "mask_url",
     "secrets_of",
@@ -49,8 +53,6 @@ BMAC_KEYS: Final = (
     "candle_close_timeout_sec", "num_rest_fetchers", "num_socket_listeners", "dingding", "msg_sender",
 )  # fmt: skip
 """Every key of BMAC v2's config.json."""
-
-SECRET_KEYS: Final = frozenset({"proxy", "dingding", "msg_sender", "access_token", "secret", "webhook_url"})
 
 
 class Hosts(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +114,43 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     min_interval_sec: float = 60.0
 
 
+class Symbols(msgspec.Struct, frozen=True, kw_only=True):
+    """What has appeared since BMAC: by default collected, or not, as BMAC would. See universe.choose."""
+
+    # TRADIFI_PERPETUAL contracts (shares, metals) among *_perp; BMAC took PERPETUAL only
+    tradifi: bool = False
+    # leveraged tokens (BTCUPUSDT ...) on spot
+    leveraged: bool = True
+    # names with other letters than ASCII; their files have such names too
+    non_ascii: bool = True
+    # the stablecoin pairs of BMAC's list, on spot
+    stablecoins: bool = False
+    # names that are never collected
+    exclude: list[str] = []
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """The long history: a partitioned parquet data set of every closed bar."""
+
+    # false: none is written
+    enabled: bool = False
+    # where it lies, relative to the config file
+    directory: str = "history"
+
+
+class Resample(msgspec.Struct, frozen=True, kw_only=True):
+    """One store of longer bars, made from this collector's."""
+
+    # length of its bars, a multiple of the collector's interval up to 1d; required
+    interval: str
+    # minutes after the hour's (the day's) beginning at which a bar begins
+    offset: int = 0
+    # bars that it keeps, bars; null: as many as the config's num_candles
+    num_candles: int | None = None
+    # its store's name; null: {store}.{interval}, with an offset {store}.{interval}_{offset}m
+    name: str | None = None
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All that the collector can be told. Times are seconds of the exchange's clock unless said otherwise."""
 
@@ -169,8 +208,24 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     factor_depth: int = 1
     # seconds of wall time between two savings of the engine's state; 0: never, it replays at every start
     factor_state_every_sec: float = 600.0
+    # BMAC's run directory beside the config file; null: yes when the collector was given a folder
+    bmac_files: bool | None = None
+    # time zone of the names of BMAC's ready files
+    ready_timezone: str = "Asia/Hong_Kong"
+    # which symbols that BMAC did not know of are collected
+    symbols: Symbols = Symbols()
+    # the long history
+    history: History = History()
+    # stores of longer bars made from this one
+    resample: list[Resample] = []
+    # further channels of alerts: {"type": "feishu", ...}; see alerts.py
+    alerts: list[dict[str, Any]] = []
     # the folder that holds the config file; not a key of the file
     base_dir: str = "."
+    # the config file; not a key of the file
+    config_file: str = ""
+    # whether it was found in a folder, BMAC's way of naming a configuration; not a key of the file
+    from_folder: bool = False
 
     @property
     def trade(self) -> TradeType:
@@ -211,6 +266,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             return self.exchange.source or f"custom:{urlsplit(self.exchange.rest).netloc.rpartition('@')[2]}"
         return None if self.exchange == "embedded" else self.exchange
 
+    @property
+    def bmac_files_wanted(self) -> bool:
+        """Whether BMAC's run directory is written."""
+        return self.from_folder if self.bmac_files is None else self.bmac_files
+
+    def resampled_name(self, target: Resample) -> str:
+        """Name of the store that `target` asks for."""
+        offset = f"_{target.offset}m" if target.offset else ""
+        return target.name or f"{self.store_name}.{_interval_name(target.interval)}{offset}"
+
     def path(self, name: str) -> Path:
         """A path of the file, relative to the folder of the config file."""
         return Path(self.base_dir, Path(name).expanduser())
@@ -226,7 +291,7 @@ _LAX: Final = frozenset(
         "num_candles",
     }
 )
-_OURS_ONLY: Final = frozenset({"base_dir"})
+_OURS_ONLY: Final = frozenset({"base_dir", "config_file", "from_folder"})
 _WRONG: Final = object()
 # stand in for a required value that is missing or wrong, so that the rest is still checked
 _PLACEHOLDERS: Final = {
@@ -241,12 +306,16 @@ def load_config(path: str | Path, strict: bool = False) -> tuple[Config, list[st
     Raises ConfigError with every problem found, a line each: file, key, what is wrong, nearest valid name.
     """
     path = Path(path)
-    if path.is_dir():
+    from_folder = path.is_dir()
+    if from_folder:
         path = path / "config.json"
     reading = _Reading(path.name, strict)
     raw = _read_json(path, reading)
     config = reading.struct(Config, raw, "")
-    config = msgspec.structs.replace(config, base_dir=str(path.resolve().parent))
+    whole = path.resolve()
+    config = msgspec.structs.replace(
+        config, base_dir=str(whole.parent), config_file=str(whole), from_folder=from_folder
+    )
     _check(config, reading)
     if reading.problems:
         # warnings too: a misspelled key explains a missing one
@@ -293,7 +362,7 @@ def secrets_of(config: Config) -> list[str]:
         elif isinstance(value, str) and len(value) >= 6:
             found.append(value)
 
-    for sender in (config.dingding, config.msg_sender):
+    for sender in (config.dingding, config.msg_sender, *config.alerts):
         walk({key: value for key, value in (sender or {}).items() if key != "type"})
     if config.proxy:
         with contextlib.suppress(ValueError):
@@ -440,7 +509,12 @@ def _check(config: Config, reading: _Reading) -> None:
         reading.problem(
             "store.name", "may have 1 to 100 letters of A-Z a-z 0-9 _ . - and no ending .lock, .bell or .new"
         )
+    try:
+        ZoneInfo(config.ready_timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        reading.problem("ready_timezone", f"there is no time zone {_short(config.ready_timezone)}")
     _check_group(config.store, reading)
+    _check_resample(config, reading)
     _check_symbols(config.keep_symbols, reading)
     _check_exchange(config, reading)
     _check_proxy(config, reading)
@@ -469,6 +543,36 @@ def _check_interval(interval: str, trade_type: str, reading: _Reading) -> None:
     elif trade_type in TRADE_TYPES and name not in MARKETS[TRADE_TYPES[trade_type].market].intervals:
         assert name == "1s"
         reading.problem("interval", f"1s exists on spot only, {trade_type} is of the futures; nearest: 1m")
+
+
+def _check_resample(config: Config, reading: _Reading) -> None:
+    base_ms = INTERVALS_MS.get(_interval_name(config.interval), 60_000)
+    names = [config.store_name]
+    for i, target in enumerate(config.resample):
+        where = f"resample[{i}]"
+        length_ms = INTERVALS_MS.get(_interval_name(target.interval), 0)
+        if not length_ms:
+            hint = _same_length(target.interval) or _nearest(target.interval, INTERVALS_MS)
+            reading.problem(f"{where}.interval", f"{_short(target.interval)} is no interval{hint}")
+        elif not base_ms < length_ms <= 86_400_000 or length_ms % base_ms:
+            reading.problem(
+                f"{where}.interval",
+                f"must be a multiple of {config.interval}, at most 1d, found {target.interval}",
+            )
+        elif not 0 <= target.offset * 60_000 < length_ms or target.offset * 60_000 % base_ms:
+            reading.problem(
+                f"{where}.offset",
+                f"must be 0 to {length_ms // 60_000 - 1} minutes, whole bars of {config.interval},"
+                f" found {target.offset}",
+            )
+        if target.num_candles is not None and not 1 <= target.num_candles <= MAX_CANDLES:
+            reading.problem(f"{where}.num_candles", f"must be 1 to {MAX_CANDLES}, found {target.num_candles}")
+        name = config.resampled_name(target)
+        if not STORE_NAME.fullmatch(name) or name.endswith((".lock", ".bell", ".new")):
+            reading.problem(f"{where}.name", "is no store's name, see store.name")
+        if name in names:
+            reading.problem(f"{where}.name", f"{_short(name)} is taken by another store of this file")
+        names.append(name)
 
 
 def _check_symbols(symbols: list[str] | None, reading: _Reading) -> None:
@@ -619,6 +723,10 @@ def _normal(config: Config) -> Config:
         interval=interval,
         funding_rate=config.funding_rate and config.trade.market != "spot",
         keep_symbols=None if kept is None else list(dict.fromkeys(kept)),
+        resample=[
+            msgspec.structs.replace(target, interval=_interval_name(target.interval))
+            for target in config.resample
+        ],
         candle_close_timeout_sec=(
             config.candle_close_timeout_sec
             if config.candle_close_timeout_sec * 1e3 < INTERVALS_MS[interval]

@@ -755,18 +755,19 @@ def test_what_cannot_be_built_is_told_and_leaves_the_store_free(
 HANGING = """
 import asyncio, sys
 from bmac_stream import collector
-from bmac_stream.child import Child
+from bmac_stream.children import Children
 
 class Hanging(collector.Collector):
     async def run(self):
         ignores = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=1); time.sleep(60)"
-        self.recorder = Child("a child", [sys.executable, "-c", ignores])
-        await self.recorder.start()
-        await self.recorder.line()
-        print(self.recorder.pid, flush=True)
+        self.children = Children({"a child": [sys.executable, "-c", ignores]})
+        child = self.children.all["a child"]
+        await child.start()
+        await child.line()
+        print(child.pid, flush=True)
         await self.stopping.wait()
         print("ending", flush=True)
-        await self.recorder.stop(60)
+        await child.stop(60)
 
 sys.exit(asyncio.run(collector._run(Hanging(None))))
 """

@@ -60,7 +60,43 @@ def test_bmacs_own_keys_have_bmacs_defaults(tmp_path: Path) -> None:
 
 def test_a_folder_holding_config_json_will_do(tmp_path: Path) -> None:
     put(tmp_path, GOOD)
-    assert load_config(tmp_path)[0] == load_config(tmp_path / "config.json")[0]
+    folder, file = load_config(tmp_path)[0], load_config(tmp_path / "config.json")[0]
+    assert msgspec.structs.replace(folder, from_folder=False) == file
+    assert folder.bmac_files_wanted, "BMAC's way of naming a configuration: BMAC's files"
+    assert not file.bmac_files_wanted
+    assert good(tmp_path, bmac_files=True).bmac_files_wanted
+
+
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        ({"interval": "1h"}, ""),
+        ({"interval": "1h", "offset": 59}, ""),
+        ({"interval": "1T"}, "multiple of 1m"),
+        ({"interval": "3d"}, "at most 1d"),
+        ({"interval": "7m"}, "no interval"),
+        ({"interval": "1h", "offset": 60}, "0 to 59 minutes"),
+        ({"interval": "1h", "name": "a b"}, "no store's name"),
+        ({"interval": "1h", "name": "usdt_perp_1m"}, "taken"),
+        ({"interval": "1h", "num_candles": 0}, "1 to 10000"),
+    ],
+)
+def test_resampled_stores_are_checked(tmp_path: Path, target: dict[str, Any], word: str) -> None:
+    if word:
+        assert word in problems(tmp_path, GOOD | {"resample": [target]})[0]
+        return
+    config = good(tmp_path, resample=[target])
+    name = "usdt_perp_1m.1h" + ("_59m" if "offset" in target else "")
+    assert config.resampled_name(config.resample[0]) == name
+
+
+def test_two_stores_of_one_name_are_refused(tmp_path: Path) -> None:
+    assert "taken" in problems(tmp_path, GOOD | {"resample": [{"interval": "1h"}, {"interval": "1h"}]})[0]
+
+
+def test_an_unknown_time_zone_is_refused(tmp_path: Path) -> None:
+    assert good(tmp_path).ready_timezone == "Asia/Hong_Kong"
+    assert "time zone" in problems(tmp_path, GOOD | {"ready_timezone": "Mars/Olympus"})[0]
 
 
 def test_what_bmac_applied_int_to_may_be_text(tmp_path: Path) -> None:
@@ -364,7 +400,7 @@ def test_non_ascii_symbols_are_symbols(tmp_path: Path) -> None:
 def keys_of(kind: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind):
-        if field.name != "base_dir":
+        if field.name not in ("base_dir", "config_file", "from_folder"):
             default = field.default
             if field.default_factory is not msgspec.NODEFAULT:
                 default = field.default_factory()
