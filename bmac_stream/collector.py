@@ -28,7 +28,7 @@ from shm import SlotState, Spec, StoreReader, StoreWriter
 
 from . import snapshot
 from .backfill import UNKNOWN, Answer
-from .bar import COLUMNS, origin_ms
+from .bar import COLUMNS, N_COLUMNS, origin_ms
 from .binance.protocol import Kline
 from .binance.rest import RestClient
 from .binance.websocket import KlineStreams, StreamEvent
@@ -362,7 +362,7 @@ class Collector:
             status = np.where(rows.status == PENDING, UNKNOWN, rows.status)[start:].astype(np.uint8)
             self.writer.expect(symbol)
             try:
-                values = np.ascontiguousarray(rows.values[:, start:].T)
+                values = np.ascontiguousarray(rows.values[:N_COLUMNS, start:].T)
                 self.writer.answer(symbol, Answer(rows.g0 + start, values, status), 0.0, Origin.SNAPSHOT)
                 # readable at once, up to the snapshot, as after any restart; REST brings what came since
                 if self.writer.series[symbol].state is State.LOADING and self.writer.activate(symbol):

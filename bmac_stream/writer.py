@@ -12,7 +12,7 @@ clock is asked only to refuse bars of the future. The rules (DESIGN.md, "Store")
 import logging
 from collections.abc import Callable, Iterable
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +25,12 @@ from .binance.protocol import Kline
 from .clock import Clock
 from .grace import Grace
 
-__all__ = ["MAX_WAITING", "BarWriter", "Counts", "Origin", "Series", "State"]
+__all__ = ["MAX_WAITING", "BarWriter", "Counts", "Extra", "Origin", "Series", "State"]
 
 log = logging.getLogger("bmac_stream.writer")
 
 F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 
 MAX_WAITING: Final = 128
@@ -149,10 +150,28 @@ class Counts:
         return found
 
 
+class Extra(Protocol):
+    """Columns that stand beside the exchange's own in every bar, such as the funding rate.
+
+    They are written with the bar and say what was known then; `BarWriter.renew` brings later knowledge in.
+    """
+
+    columns: tuple[str, ...]
+
+    def row(self, symbol: str, close_ms: int) -> tuple[float, ...]:
+        """The values for the bar of `symbol` that closes at `close_ms`; NaN: not known."""
+        ...
+
+    def rows(self, symbol: str, close_ms: I64) -> F64:
+        """The same for many bars: float64[n, len(columns)]."""
+        ...
+
+
 class BarWriter:
     """Brings bars into `store`, in order.
 
     window       bars of history per symbol that are wanted (older holes are left alone)
+    extra        columns of the store after bar.COLUMNS; None: it has none
     grace        learns from the delays of closing frames
     on_complete  called after each completed run_time with its bar's number
     on_early     called when a closed bar of the future came: the clock is wrong, or the frame is
@@ -166,10 +185,12 @@ class BarWriter:
         clock: Clock,
         grace: Grace,
         *,
+        extra: Extra | None = None,
         on_complete: Callable[[int], None] = lambda g: None,
         on_early: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
+        self.extra = extra
         self.window = window
         self.clock = clock
         self.grace = grace
@@ -182,8 +203,8 @@ class BarWriter:
         self._step = INTERVALS_MS[interval]
         self._origin = origin_ms(interval)
         self._early_ms = max(2_000.0, 100.0 * clock.rate)
-        self._row = np.empty(N_COLUMNS)
-        self._nan = np.full(N_COLUMNS, np.nan)
+        n_columns = N_COLUMNS + (0 if extra is None else len(extra.columns))
+        self._row = np.empty(n_columns)
         self._limit_g = 0  # bars below it are known to have begun
         self._target = store.complete_g + 1  # the bar to complete next
         self._behind = 0  # ACTIVE symbols with next_g <= target
@@ -297,8 +318,7 @@ class BarWriter:
             if g > series.seen_g:
                 series.seen_g = g
             if series.state is State.ACTIVE:
-                self._row[:] = kline.values
-                self.store.write_forming(series.slot, g, self._row)
+                self.store.write_forming(series.slot, g, self._whole(series.symbol, g, kline.values))
 
     # ------------------------------------------------------------------------------------ REST, snapshots
 
@@ -439,13 +459,42 @@ class BarWriter:
         stamp_ms: float,
         origin: Origin,
     ) -> None:
-        self._row[:] = values
-        self.store.append(series.slot, g, self._row, status)
+        self.store.append(series.slot, g, self._whole(series.symbol, g, values, status), status)
         series.stamps[g & (STAMPS - 1)] = stamp_ms
         series.next_g = g + 1
         if g == self._target:
             self._behind -= 1
         self._counted(status, origin, 1)
+
+    def _whole(self, symbol: str, g: int, values: tuple[float, ...] | F64, status: int = BAR) -> F64:
+        """The row of the store: the exchange's columns, and the extra ones, NaN where there is no bar. It is
+        the same array every time."""
+        row = self._row
+        row[:N_COLUMNS] = values
+        if self.extra is not None:
+            row[N_COLUMNS:] = self.extra.row(symbol, self.close_ms(g)) if status == BAR else np.nan
+        return row
+
+    def renew(self, symbol: str, since_ms: int) -> int:
+        """Write the extra columns of the bars of `symbol` that close after `since_ms` anew, where more is
+        known now than when they were written: as corrections. How many there were."""
+        series = self.series.get(symbol)
+        if series is None or series.state is not State.ACTIVE:
+            return 0
+        first = (since_ms - self._origin) // self._step
+        start = max(first, series.next_g - self.window, self.store.first_g(series.slot))
+        if start >= series.next_g:
+            return 0
+        stored, words = self.store.read(series.slot, start, series.next_g - start)
+        assert self.extra is not None
+        known = self.extra.rows(symbol, self.close_ms(0) + np.arange(start, series.next_g) * self._step)
+        written = stored[:, N_COLUMNS:]
+        other = ((known != written) & ~(np.isnan(known) & np.isnan(written))).any(axis=1) & (words == BAR)
+        for i in np.flatnonzero(other):
+            row = self._whole(symbol, start + int(i), stored[i, :N_COLUMNS])
+            self.store.correct(series.slot, start + int(i), row, BAR)
+        self.counts.corrections += int(other.sum())
+        return int(other.sum())
 
     def _drain(self, series: Series) -> None:
         """Publish what has waited, as far as it goes on without a hole."""
@@ -488,12 +537,13 @@ class BarWriter:
         if g < series.next_g - self.window or g < self.store.first_g(series.slot):
             self.counts.stale_frames += 1
             return
-        self._row[:] = values
+        row = self._whole(series.symbol, g, values, status)
         recent = g >= series.next_g - STAMPS
         at = g & (STAMPS - 1)
         stored, words = self.store.read(series.slot, g, 1)
         word = int(words[0])
-        if word == status and (status != BAR or stored[0].tobytes() == self._row.tobytes()):
+        told, was = row[:N_COLUMNS].tobytes(), stored[0, :N_COLUMNS].tobytes()
+        if word == status and (status != BAR or told == was):
             self.counts.duplicate_bars += 1
             if recent:
                 series.stamps[at] = max(series.stamps[at], stamp_ms)
@@ -509,7 +559,7 @@ class BarWriter:
                 if origin is Origin.WS and len(series.doubtful) < MAX_WAITING:
                     series.doubtful.add(g)
                 return
-        self.store.correct(series.slot, g, self._row, status)
+        self.store.correct(series.slot, g, row, status)
         self.counts.corrections += 1
         if recent:
             series.stamps[at] = stamp_ms
@@ -521,7 +571,7 @@ class BarWriter:
             self.counts.revised_bars += 1
             log.warning(
                 "revised: %s run_time %d, by %s: %s -> %s",
-                series.symbol, self.close_ms(g), origin.name, _text(stored[0]), _text(self._row),
+                series.symbol, self.close_ms(g), origin.name, _text(stored[0]), _text(row),
             )  # fmt: skip
 
     def _compare(self, series: Series, answer: Answer, stamp_ms: float, origin: Origin) -> None:
@@ -533,7 +583,7 @@ class BarWriter:
             return
         stored, words = self.store.read(series.slot, start, end - start)
         part, told = values[start - g : end - g], status[start - g : end - g]
-        same = (words == told) & ((told != BAR) | (stored == part).all(axis=1))
+        same = (words == told) & ((told != BAR) | (stored[:, :N_COLUMNS] == part).all(axis=1))
         for i in np.flatnonzero(~same & (told != UNKNOWN)):
             self._late(series, start + int(i), part[i], int(told[i]), stamp_ms, origin)
 
@@ -556,6 +606,10 @@ class BarWriter:
         words = status[start - g : end - g].copy()
         holes = np.flatnonzero(words == UNKNOWN)
         words[holes] = PENDING
+        if self.extra is not None:
+            beside = self.extra.rows(series.symbol, self.close_ms(0) + np.arange(start, end) * self._step)
+            beside[words != BAR] = np.nan
+            part = np.hstack((part, beside))
         self.store.load(series.slot, start, part, words)
         series.next_g = end
         series.pending.update(start + int(i) for i in holes)

@@ -641,3 +641,91 @@ def test_any_order_of_frames_answers_and_deadlines_ends_in_the_truth(
         assert bench.writer.counts.revised_bars == 0
     finally:
         bench.store.close()
+
+
+# ---------------------------------------------------------------------------- columns beside the bars
+
+
+class Rates:
+    """A column that changes at known times, as a funding rate does."""
+
+    columns = ("rate", "next")
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+
+    def row(self, symbol: str, close_ms: int) -> tuple[float, ...]:
+        before = [one for one in self.times if one < close_ms]
+        return (float(before[-1]) if before else np.nan, float(close_ms))
+
+    def rows(self, symbol: str, close_ms: np.ndarray) -> np.ndarray:
+        return np.array([self.row(symbol, int(one)) for one in close_ms]).reshape(-1, 2)
+
+
+@pytest.fixture
+def beside(store_name: str, tmp_path: Path) -> Iterator[Bench]:
+    found = Bench(store_name, tmp_path)
+    found.store.close()
+    found.spec = Spec(
+        columns=(*COLUMNS, *Rates.columns),
+        window=WINDOW,
+        slack=20,
+        max_symbols=8,
+        interval_ms=MINUTE,
+        source="test",
+    )
+    found.store = StoreWriter.open(store_name, found.spec, directory=tmp_path)
+    found.writer = BarWriter(found.store, "1m", WINDOW, found.clock, Grace(15_000), extra=Rates())
+    yield found
+    found.store.close()
+
+
+def extra_of(bench: Bench, first: int, end: int) -> np.ndarray:
+    slot = bench.writer.series["AUSDT"].slot
+    return bench.store.read(slot, first, end - first)[0][:, 9:]
+
+
+def test_extra_columns_stand_beside_history_and_live_bars(beside: Bench) -> None:
+    rates = beside.writer.extra
+    assert isinstance(rates, Rates)
+    rates.times = [(START - 5) * MINUTE]
+    beside.writer.expect("AUSDT")
+    beside.writer.answer("AUSDT", answer("AUSDT", START - 20, 20, {START - 3: ABSENT}), START * MINUTE)
+    assert beside.writer.activate("AUSDT")
+    beside.writer.go_live()
+    beside.at(START + 1)
+    beside.writer.frame(kline("AUSDT", START))
+    beside.writer.frame(kline("AUSDT", START + 1, closed=False, event_ms=(START + 1) * MINUTE + 1))
+    close = np.arange(START - 19, START + 2) * MINUTE
+    wanted = np.column_stack((np.where(close > rates.times[0], rates.times[0], np.nan), close))
+    wanted[17] = np.nan  # there is no bar
+    np.testing.assert_array_equal(extra_of(beside, START - 20, START + 1), wanted)
+    values, status = beside.store.read(beside.writer.series["AUSDT"].slot, START, 1)
+    assert tuple(values[0, :9]) == truth("AUSDT", START)
+    assert status[0] == BAR
+
+
+def test_what_is_known_later_is_a_correction_and_only_where_it_differs(beside: Bench) -> None:
+    rates = beside.writer.extra
+    assert isinstance(rates, Rates)
+    beside.load("AUSDT")
+    before = beside.store.read(beside.writer.series["AUSDT"].slot, START - 20, 20)[0][:, :9]
+    rates.times = [(START - 5) * MINUTE]
+    assert beside.writer.renew("AUSDT", rates.times[0]) == 5
+    np.testing.assert_array_equal(extra_of(beside, START - 5, START)[:, 0], rates.times[0])
+    assert np.isnan(extra_of(beside, START - 20, START - 5)[:, 0]).all()
+    assert beside.writer.renew("AUSDT", rates.times[0]) == 0
+    assert beside.writer.renew("NOSUCH", 0) == 0
+    assert beside.writer.counts.take()["corrections"] == 5
+    after = beside.store.read(beside.writer.series["AUSDT"].slot, START - 20, 20)[0][:, :9]
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_bar_told_twice_is_no_revision_though_more_is_known_of_its_extra_columns(beside: Bench) -> None:
+    rates = beside.writer.extra
+    assert isinstance(rates, Rates)
+    beside.load("AUSDT")
+    rates.times = [(START - 5) * MINUTE]
+    beside.writer.answer("AUSDT", answer("AUSDT", START - 5, 5), START * MINUTE + 5_000)
+    assert beside.writer.counts.take().get("revised_bars", 0) == 0
+    assert np.isnan(extra_of(beside, START - 5, START)[:, 0]).all()
