@@ -3,6 +3,7 @@
 BmacError
 ├── ConfigError             the configuration cannot be used; holds every problem found
 ├── Unsupported             this platform or option is not supported
+├── TableNotFound           a store has no such table beside it (yet); a LookupError
 ├── ExchangeError           the exchange, or the way to it
 │   ├── NetworkError        no answer: DNS, refused, reset, TLS, proxy, time-out
 │   ├── BadResponse         an answer that is not what the protocol promises (HTML page, cut body, other JSON)
@@ -10,9 +11,15 @@ BmacError
 │   │   └── RateLimited     429: too much weight; holds retry_after_s
 │   │       └── Banned      418: this address is banned; holds until_ms
 │   └── BadFrame            a stream message that is malformed, out of range or foreign
-└── SnapshotError           a snapshot file cannot be used
-    ├── SnapshotDamaged     cut, flipped or not a snapshot at all: set it aside
-    └── SnapshotForeign     sound, but of another source, interval or columns, or from the future
+├── SnapshotError           a snapshot file cannot be used
+│   ├── SnapshotDamaged     cut, flipped or not a snapshot at all: set it aside
+│   └── SnapshotForeign     sound, but of another source, interval or columns, or from the future
+└── KitError                bmac_kit
+    ├── NotReady            what was asked for was not there at its deadline; a TimeoutError too
+    ├── CandleFileError     a file of BMAC's directory cannot be used
+    │   ├── CandleFileDamaged   cut, half-written or no parquet or feather at all
+    │   └── CandleFileForeign   sound, but its columns, types, zone or order are not BMAC's
+    └── LegacyFactorError   a pandas factor module cannot be imported or called, or it failed
 
 shm.ShmError is the tree of the shared-memory store; it is drawn in shm/errors.py and re-exported here.
 """
@@ -42,11 +49,17 @@ __all__ = [
     "BadResponse",
     "Banned",
     "BmacError",
+    "CandleFileDamaged",
+    "CandleFileError",
+    "CandleFileForeign",
     "ConfigError",
     "ExchangeError",
+    "KitError",
     "Lagging",
+    "LegacyFactorError",
     "NetworkError",
     "NoSpace",
+    "NotReady",
     "OrderError",
     "RateLimited",
     "SegmentMismatch",
@@ -60,6 +73,7 @@ __all__ = [
     "StoreNotFound",
     "StoreRetired",
     "SymbolNotFound",
+    "TableNotFound",
     "Unsupported",
     "WriterDead",
     "WriterLocked",
@@ -82,6 +96,10 @@ class ConfigError(BmacError):
 
 class Unsupported(BmacError):
     """The platform or an option is not supported; the message says what is."""
+
+
+class TableNotFound(BmacError, LookupError):
+    """A store has no such table beside it, or not yet."""
 
 
 class ExchangeError(BmacError):
@@ -145,3 +163,27 @@ class SnapshotDamaged(SnapshotError):
 
 class SnapshotForeign(SnapshotError):
     """The file is sound, but of another source, interval or columns, or from the future."""
+
+
+class KitError(BmacError):
+    """What bmac_kit raises."""
+
+
+class NotReady(KitError, TimeoutError):
+    """A symbol's bar, or the exchange info, was not there at the deadline; the message says what was."""
+
+
+class CandleFileError(KitError):
+    """A file of BMAC's run directory cannot be used; the message names it."""
+
+
+class CandleFileDamaged(CandleFileError):
+    """The file is cut, half-written, or no file of its kind at all."""
+
+
+class CandleFileForeign(CandleFileError):
+    """The file is sound, but not as BMAC writes it: the message has what was expected and what was found."""
+
+
+class LegacyFactorError(KitError):
+    """A pandas factor module cannot be imported or called, or it raised; the message has file and line."""
