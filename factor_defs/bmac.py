@@ -15,9 +15,9 @@ from kernels.exponential import ema, sma_cn
 from kernels.extremes import ts_argmax, ts_argmin, ts_max, ts_min
 from kernels.node import Node
 from kernels.quantiles import ts_mad
-from kernels.regression import ts_forecast
 from kernels.rolling import ts_count, ts_mean, ts_std, ts_sum, ts_sum_if, ts_zscore
 from kernels.shift import delay, delta, pct_change
+from kernels.trend import ts_forecast
 
 __all__ = ["FACTORS", "nodes"]
 

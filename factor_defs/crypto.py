@@ -28,9 +28,10 @@ from kernels.cross_section import cs_mean, cs_pick, cs_rank, cs_std
 from kernels.cumulative import cum_sum, ts_fill, ts_max_drawdown
 from kernels.elementwise import absolute, fill, floor, log, sqrt
 from kernels.node import Node, field
-from kernels.regression import ts_beta, ts_beta_residual, ts_corr, ts_slope
+from kernels.regression import ts_beta, ts_beta_residual, ts_corr
 from kernels.rolling import ts_kurt, ts_mean, ts_skew, ts_sum, ts_sum_if, ts_var, ts_zscore
 from kernels.shift import delay, log_change, pct_change
+from kernels.trend import ts_slope
 
 __all__ = ["FACTORS", "funding_rate", "is_btc", "nodes", "open_time"]
 

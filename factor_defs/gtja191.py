@@ -38,9 +38,10 @@ from kernels.exponential import sma_cn
 from kernels.extremes import ts_argmax, ts_argmin, ts_max, ts_min
 from kernels.node import Node, field
 from kernels.quantiles import ts_rank
-from kernels.regression import ts_beta, ts_corr, ts_cov, ts_slope
+from kernels.regression import ts_beta, ts_corr, ts_cov
 from kernels.rolling import ts_count, ts_mean, ts_std, ts_sum, ts_sum_if
 from kernels.shift import delay, delta, pct_change
+from kernels.trend import ts_slope
 from kernels.weighted import decay_exp, decay_linear
 
 __all__ = ["FACTORS", "LEFT_OUT", "is_btc", "nodes"]

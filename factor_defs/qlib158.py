@@ -32,9 +32,10 @@ from kernels.ratios import (
     ts_move_shares,
     ts_path_shares,
 )
-from kernels.regression import ts_corr, ts_residual, ts_rsquare, ts_slope, ts_trend_mean, ts_trend_var
+from kernels.regression import ts_corr
 from kernels.rolling import ts_mean, ts_var
 from kernels.shift import delay
+from kernels.trend import ts_residual, ts_rsquare, ts_slope, ts_trend_mean, ts_trend_var
 
 __all__ = ["FACTORS", "WINDOWS", "nodes"]
 

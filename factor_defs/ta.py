@@ -37,9 +37,10 @@ from kernels.machines import sar as _sar
 from kernels.machines import supertrend as _supertrend
 from kernels.node import Node
 from kernels.quantiles import ts_mad
-from kernels.regression import ts_beta, ts_corr, ts_forecast, ts_slope
+from kernels.regression import ts_beta, ts_corr
 from kernels.rolling import ts_mean, ts_sum, ts_var
 from kernels.shift import delay, delta
+from kernels.trend import ts_forecast, ts_slope
 from kernels.weighted import decay_linear
 
 __all__ = ["FACTORS", "nodes"]

@@ -15,6 +15,8 @@ from kernels import (
     regression,
     rolling,
     shift,
+    short_correlation,
+    trend,
     weighted,
 )
 from kernels.node import Operator
@@ -27,6 +29,8 @@ _MODULES: Final = (
     rolling,
     weighted,
     regression,
+    short_correlation,
+    trend,
     extremes,
     quantiles,
     exponential,
