@@ -726,6 +726,25 @@ class Store:
             )
         return self._factors
 
+    # ---- what the collector writes beside it
+
+    def exchange_info(self) -> "pa.Table":
+        """Tick, lot, least notional, contract, status and listing of every collected symbol, as exchangeInfo
+        last said: see bmac_stream.tables. TableNotFound (a LookupError) if there is none yet."""
+        from bmac_stream.tables import read_table
+
+        return read_table(self.reader, self._owner)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """What the amounts of a store of bars are in, by column: "base", "quote" (of the symbol's assets) or
+        "contracts" (COIN-M). {} for other stores."""
+        from bmac_stream.binance.markets import MARKETS
+
+        market = MARKETS.get(self.meta.get("market", ""))
+        bars = market is not None and set(market.units) <= set(self.columns)
+        return dict(market.units) if market is not None and bars else {}
+
     # ---- frames: copies
 
     def to_pandas(self, symbol: str | None = None, n: int | None = None) -> "pd.DataFrame":

@@ -25,11 +25,12 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from shm import SlotState, Spec, StoreReader, StoreWriter
+from shm.segment import group_number
 
 from . import snapshot
 from .backfill import UNKNOWN, Answer
 from .bar import COLUMNS, N_COLUMNS, origin_ms
-from .binance.protocol import Kline
+from .binance.protocol import Kline, SymbolInfo
 from .binance.rest import RestClient
 from .binance.websocket import KlineStreams, StreamEvent
 from .binance.weights import Governor
@@ -43,6 +44,7 @@ from .fetcher import Fetcher
 from .grace import Grace
 from .progress import Progress
 from .quiet import Quiet
+from .tables import ExchangeInfoTable
 from .timekeeper import Timekeeper
 from .universe import Universe, changes, choose, slots_low
 from .writer import PENDING, BarWriter, Counts, Origin, State
@@ -122,6 +124,8 @@ class Collector:
         self.embedded: EmbeddedExchange | None = None
         self.children: Children | None = None
         self.symbols: dict[str, int] = {}  # wanted now -> listed at, ms
+        self._infos: tuple[SymbolInfo, ...] = ()  # as exchangeInfo last said
+        self._infos_ms = 0.0  # when that was, exchange time
         self._refused: set[str] = set()  # no room in the store
         self._unresolved: set[str] = set()  # history is being read
         self._empty: set[str] = set()  # resolved, but the exchange had no bar yet
@@ -253,6 +257,8 @@ class Collector:
         """Everything that works on the store, wired together."""
         config = self.config
         self.store = store
+        mode, group = int(config.store.mode, 8), config.store.group
+        self.table = ExchangeInfoTable(store, mode, group_number(mode, group))
         self.clock = clock = Clock(config.rate)
         self.grace = Grace(config.candle_close_timeout_sec * 1e3, config.rate)
         self.writer = BarWriter(
@@ -393,6 +399,7 @@ class Collector:
 
     async def _ask_universe(self) -> Universe:
         info = await self.rest.exchange_info()
+        self._infos, self._infos_ms = info.symbols, self.clock.now_ms()
         for entry in info.rejected[:5]:
             self._quiet.warning("rejected", "exchangeInfo: an entry cannot be used: %s", entry)
         return choose(info.symbols, self.config.trade, self.config.keep_symbols)
@@ -443,6 +450,16 @@ class Collector:
         for name in list(self.symbols) if first else change.added:
             self._unresolved.add(name)
             self.fetcher.load(name, self.symbols[name])
+        await self._write_table()
+
+    async def _write_table(self) -> None:
+        """Exchange info of what is collected, beside the store: on a thread, for it takes milliseconds."""
+        if not self._infos:
+            return
+        try:
+            await asyncio.to_thread(self.table.write, self._infos, frozenset(self.symbols), self._infos_ms)
+        except OSError as error:
+            self._quiet.error("table", "exchange info is not written: %s", error)
 
     async def _watch_universe(self) -> None:
         """Listings and delistings: now and then, and soon when a symbol's bar does not come."""

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from .alerts.channels import read_channels, secrets_in
 from .bar import INTERVALS_MS
 from .binance.markets import MARKETS, TRADE_TYPES, Market, TradeType
 from .binance.transport import parse_proxy, proxy_for, require_socks, ssl_context
@@ -46,6 +47,7 @@ MAX_FILE_BYTES: Final = 1 << 20
 MAX_CANDLES: Final = 10_000  # BMAC's own limit
 MAX_PROBLEMS: Final = 50
 STORE_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+RESERVED: Final = (".lock", ".bell", ".new", ".arrow")  # of the files beside a store
 PROXY_SCHEMES: Final = ("http", "socks5", "socks5h")
 
 BMAC_KEYS: Final = (
@@ -174,9 +176,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     num_rest_fetchers: int = 8
     # WebSocket connections that the symbols are spread over
     num_socket_listeners: int = 8
-    # BMAC's alerts up to 2024-08; they come later
+    # BMAC's alerts up to 2024-08: {"error": {"access_token", "secret"}}
     dingding: dict[str, Any] | None = None
-    # BMAC's alerts; they come later
+    # BMAC's alerts since: {"type": "dingding" or "wechat_work", "error": {...}}
     msg_sender: dict[str, Any] | None = None
     # "binance", "embedded", or {"rest", "stream", "rate", "source"}
     exchange: str | Hosts = "binance"
@@ -218,7 +220,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     history: History = History()
     # stores of longer bars made from this one
     resample: list[Resample] = []
-    # further channels of alerts: {"type": "feishu", ...}; see alerts.py
+    # further channels of alerts: {"type": "feishu", ...}; see alerts/channels.py
     alerts: list[dict[str, Any]] = []
     # the folder that holds the config file; not a key of the file
     base_dir: str = "."
@@ -351,19 +353,8 @@ def mask_url(url: str) -> str:
 def secrets_of(config: Config) -> list[str]:
     """Every secret text of the configuration, for a log filter to hide: tokens, webhooks, proxy passwords."""
     found: list[str] = []
-
-    def walk(value: object) -> None:
-        if isinstance(value, dict):
-            for inner in value.values():
-                walk(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                walk(inner)
-        elif isinstance(value, str) and len(value) >= 6:
-            found.append(value)
-
-    for sender in (config.dingding, config.msg_sender, *config.alerts):
-        walk({key: value for key, value in (sender or {}).items() if key != "type"})
+    for raw in (config.dingding, config.msg_sender, *config.alerts):
+        found += secrets_in(raw)
     if config.proxy:
         with contextlib.suppress(ValueError):
             parts = urlsplit(config.proxy)
@@ -505,9 +496,10 @@ def _check(config: Config, reading: _Reading) -> None:
         reading.problem("store.mode", 'must be octal permission bits such as "0600" or "0640"')
     elif int(config.store.mode, 8) & 0o117 or int(config.store.mode, 8) & 0o600 != 0o600:
         reading.problem("store.mode", 'may be "0600", or "0640" for a group: nobody else may read or write')
-    if not STORE_NAME.fullmatch(config.store_name) or config.store_name.endswith((".lock", ".bell", ".new")):
+    if not STORE_NAME.fullmatch(config.store_name) or config.store_name.endswith(RESERVED):
         reading.problem(
-            "store.name", "may have 1 to 100 letters of A-Z a-z 0-9 _ . - and no ending .lock, .bell or .new"
+            "store.name",
+            "may have 1 to 100 letters of A-Z a-z 0-9 _ . - and no ending .lock, .bell, .new or .arrow",
         )
     try:
         ZoneInfo(config.ready_timezone)
@@ -519,6 +511,7 @@ def _check(config: Config, reading: _Reading) -> None:
     _check_exchange(config, reading)
     _check_proxy(config, reading)
     _check_ca_file(config, reading)
+    _check_alerts(config, reading)
     if config.save_type not in ("parquet", "feather"):
         hint = _nearest(config.save_type, ("parquet", "feather"))
         reading.problem("save_type", f"must be parquet or feather, found {_short(config.save_type)}{hint}")
@@ -568,7 +561,7 @@ def _check_resample(config: Config, reading: _Reading) -> None:
         if target.num_candles is not None and not 1 <= target.num_candles <= MAX_CANDLES:
             reading.problem(f"{where}.num_candles", f"must be 1 to {MAX_CANDLES}, found {target.num_candles}")
         name = config.resampled_name(target)
-        if not STORE_NAME.fullmatch(name) or name.endswith((".lock", ".bell", ".new")):
+        if not STORE_NAME.fullmatch(name) or name.endswith(RESERVED):
             reading.problem(f"{where}.name", "is no store's name, see store.name")
         if name in names:
             reading.problem(f"{where}.name", f"{_short(name)} is taken by another store of this file")
@@ -693,11 +686,21 @@ def _check_proxy(config: Config, reading: _Reading) -> None:
         )
 
 
+def _check_alerts(config: Config, reading: _Reading) -> None:
+    found = read_channels(config.dingding, config.msg_sender, config.alerts, None)
+    for key, text in found.problems:
+        reading.problem(key, text)
+    for key, text in found.warnings:
+        reading.warning(key, text)
+    for key, text in found.unknown:
+        if reading.strict:
+            reading.problem(key, text)
+        else:
+            reading.warning(key, f"{text}; ignored")
+
+
 def _check_later(config: Config, reading: _Reading) -> None:
     """What is accepted, but not what its writer may think."""
-    for key, value in (("dingding", config.dingding), ("msg_sender", config.msg_sender)):
-        if value:
-            reading.warning(key, "accepted; alerts are not sent yet, they come in a later version")
     if config.funding_rate:
         if config.trade.market == "spot":
             reading.warning("funding_rate", "spot has no funding rates: taken as false")

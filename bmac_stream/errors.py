@@ -11,6 +11,8 @@ BmacError
 │   │   └── RateLimited     429: too much weight; holds retry_after_s
 │   │       └── Banned      418: this address is banned; holds until_ms
 │   └── BadFrame            a stream message that is malformed, out of range or foreign
+├── RunDirectoryError       a file of BMAC's run directory cannot be written
+│   └── RunDirectoryTaken   BMAC, or another process of ours, writes that directory
 ├── SnapshotError           a snapshot file cannot be used
 │   ├── SnapshotDamaged     cut, flipped or not a snapshot at all: set it aside
 │   └── SnapshotForeign     sound, but of another source, interval or columns, or from the future
@@ -62,6 +64,8 @@ __all__ = [
     "NotReady",
     "OrderError",
     "RateLimited",
+    "RunDirectoryError",
+    "RunDirectoryTaken",
     "SegmentMismatch",
     "SegmentVersion",
     "ShmError",
@@ -153,6 +157,14 @@ class BadFrame(ExchangeError):
         super().__init__(f"{kind}: {detail}")
 
 
+class RunDirectoryError(BmacError):
+    """A file of BMAC's run directory cannot be written."""
+
+
+class RunDirectoryTaken(RunDirectoryError):
+    """BMAC, or another process of ours, writes that directory."""
+
+
 class SnapshotError(BmacError):
     """A snapshot file cannot be used."""
 
@@ -187,3 +199,28 @@ class CandleFileForeign(CandleFileError):
 
 class LegacyFactorError(KitError):
     """A pandas factor module cannot be imported or called, or it raised; the message has file and line."""
+
+
+class HistoryError(BmacError):
+    """The long history's data set, or one of its files, cannot be used."""
+
+
+class HistoryDamaged(HistoryError):
+    """The file is cut, has flipped bits, or is not one of the data set's at all."""
+
+
+class HistoryForeign(HistoryError):
+    """The file is sound, but of another version, source, trade_type or interval."""
+
+
+class HistoryLocked(HistoryError):
+    """Another process is changing the data set; try again later."""
+
+
+class ImportRefused(HistoryError):
+    """Files to import that are not what they should be. `problems` holds one line for each, with its place."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        assert problems, "an ImportRefused needs at least one problem"
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))

@@ -88,7 +88,7 @@ def find_stores(directory: str | Path) -> list[str]:
         return []
     for path in paths:
         name = path.name.removeprefix(PREFIX)
-        if name == path.name or name.endswith((".lock", ".bell", ".tmp")):
+        if name == path.name or name.endswith((".lock", ".bell", ".tmp", ".new", ".arrow")):
             continue
         try:
             if S_ISREG(path.lstat().st_mode):

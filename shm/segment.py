@@ -60,16 +60,18 @@ __all__ = [
     "group_number",
     "lock_path",
     "open_existing",
+    "open_owned",
     "peek_source",
     "remove_leftover",
     "segment_path",
     "set_mode",
+    "table_path",
     "writer_alive",
 ]
 
 DEFAULT_DIRECTORY: Final = "/dev/shm"
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-_BESIDE: Final = (".lock", ".bell", ".new")
+_BESIDE: Final = (".lock", ".bell", ".new", ".arrow")
 _FLOCK: Final = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK if sys.platform == "linux" else 0
 _MODES: Final = (0o600, 0o640)
@@ -108,6 +110,11 @@ def bell_path(path: Path) -> Path:
     return path.with_name(path.name + ".bell")
 
 
+def table_path(path: Path, kind: str) -> Path:
+    """A table of the application beside the store, an Arrow file: `<store>.<kind>.arrow`."""
+    return path.with_name(f"{path.name}.{kind}.arrow")
+
+
 def boot_id() -> bytes:
     """16 bytes that name this boot of the machine; heartbeats of another boot mean nothing."""
     return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
@@ -127,7 +134,7 @@ class WriterLock:
     def __init__(self, path: Path, mode: int, group: int | None) -> None:
         self.path = lock_path(path)
         self._data_fd = -1
-        self.fd = _open_owned(self.path, os.O_RDWR | os.O_CREAT, mode)
+        self.fd = open_owned(self.path, os.O_RDWR | os.O_CREAT, mode)
         try:
             if not _lock(self.fd):
                 holder = os.pread(self.fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
@@ -191,7 +198,7 @@ def writer_alive(path: Path) -> bool:
 # ---- files -----------------------------------------------------------------------------------------------
 
 
-def _open_owned(path: Path, flags: int, mode: int = 0, owner: int | None = None) -> int:
+def open_owned(path: Path, flags: int, mode: int = 0, owner: int | None = None) -> int:
     """os.open, but a symlink, another kind of file, or another user's file is StoreBroken."""
     try:
         fd = os.open(path, flags | _OPEN, mode)
@@ -379,7 +386,7 @@ def open_existing(path: Path, *, writable: bool = False, owner: int | None = Non
     Raises FileNotFoundError, StoreBroken, SegmentVersion. Nothing is mapped before size and header agree, so
     a truncated file cannot end in SIGBUS.
     """
-    fd = _open_owned(path, os.O_RDWR if writable else os.O_RDONLY, owner=None if writable else owner)
+    fd = open_owned(path, os.O_RDWR if writable else os.O_RDONLY, owner=None if writable else owner)
     try:
         size = os.fstat(fd).st_size
         header = os.pread(fd, HEADER_BYTES, 0)
@@ -397,7 +404,7 @@ def open_existing(path: Path, *, writable: bool = False, owner: int | None = Non
 
 def peek_source(path: Path) -> str:
     """The source of a store of any layout version. StoreBroken if it has none."""
-    fd = _open_owned(path, os.O_RDONLY)
+    fd = open_owned(path, os.O_RDONLY)
     try:
         header = os.pread(fd, HEADER_BYTES, 0)
         with contextlib.suppress(SegmentVersion):  # the source lies at the same place in every version

@@ -432,6 +432,7 @@ class SymbolInfo(Struct, frozen=True):
     onboard_ms, delivery_ms   int ms UTC, 0 where the market has none
     price_tick, lot_size, min_notional   the exchange's own decimal strings, None where it has none.
                     As in BMAC: tickSize, stepSize (COIN-M: contractSize), notional (spot: minNotional)
+    contract_size   quote asset per contract where contracts are traded (COIN-M), else None
     """
 
     symbol: str
@@ -445,6 +446,7 @@ class SymbolInfo(Struct, frozen=True):
     price_tick: str | None
     lot_size: str | None
     min_notional: str | None
+    contract_size: float | None = None
 
 
 class ExchangeInfo(NamedTuple):
@@ -490,10 +492,10 @@ class FundingInfo(NamedTuple):
 
 class _FilterWire(Struct):
     filterType: str = ""
-    tickSize: str | None = None
-    stepSize: str | None = None
-    notional: str | None = None
-    minNotional: str | None = None
+    tickSize: str | int | float | None = None
+    stepSize: str | int | float | None = None
+    notional: str | int | float | None = None
+    minNotional: str | int | float | None = None
 
 
 class _SymbolWire(Struct):
@@ -592,6 +594,11 @@ def _number(value: str | float) -> float:
         return math.nan
 
 
+def _text(value: str | float | None) -> str | None:
+    """A decimal as the exchange wrote it. None where there is none."""
+    return None if value is None or value == "" else str(value)
+
+
 def decode_error(body: bytes) -> tuple[int, str] | None:
     """(code, msg) if the body is Binance's error object, else None."""
     if body.lstrip()[:1] != b"{":
@@ -650,9 +657,10 @@ def _symbol_info(wire: _SymbolWire, *, inverse: bool) -> SymbolInfo:
     filters = {entry.filterType: entry for entry in wire.filters}
     price, lot = filters.get("PRICE_FILTER"), filters.get("LOT_SIZE")
     notional = filters.get("NOTIONAL") or filters.get("MIN_NOTIONAL")
-    lot_size = lot.stepSize if lot else None
-    if inverse:
-        lot_size = None if wire.contractSize is None else str(wire.contractSize)
+    size = math.nan if wire.contractSize is None else _number(wire.contractSize)
+    least = None
+    if notional is not None:
+        least = notional.minNotional if notional.notional is None else notional.notional
     return SymbolInfo(
         symbol=wire.symbol,
         status=wire.status or wire.contractStatus,
@@ -660,11 +668,12 @@ def _symbol_info(wire: _SymbolWire, *, inverse: bool) -> SymbolInfo:
         base_asset=wire.baseAsset,
         quote_asset=wire.quoteAsset,
         margin_asset=wire.marginAsset,
-        onboard_ms=wire.onboardDate,
-        delivery_ms=wire.deliveryDate,
-        price_tick=price.tickSize if price else None,
-        lot_size=lot_size,
-        min_notional=(notional.notional or notional.minNotional) if notional else None,
+        onboard_ms=wire.onboardDate if 0 < wire.onboardDate < _MAX_COUNT else 0,
+        delivery_ms=wire.deliveryDate if 0 < wire.deliveryDate < _MAX_COUNT else 0,
+        price_tick=_text(price.tickSize if price else None),
+        lot_size=_text(wire.contractSize if inverse else lot.stepSize if lot else None),
+        min_notional=_text(least),
+        contract_size=size if math.isfinite(size) else None,
     )
 
 

@@ -30,7 +30,7 @@ def made(path: Path) -> Segment:
 
 def test_names() -> None:
     assert segment_path("usdt_perp.1m-A") == Path("/dev/shm/bmac.usdt_perp.1m-A")
-    for name in ("", "a/b", "a b", "..\0", "x" * 101, "a\n", "a.lock", "a.bell", "a.new"):
+    for name in ("", "a/b", "a b", "..\0", "x" * 101, "a\n", "a.lock", "a.bell", "a.new", "a.x.arrow"):
         with pytest.raises(ValueError, match="name is"):
             segment_path(name)
 
