@@ -37,13 +37,15 @@ class Child:
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
         self.command = list(command)
+        self.stdin: int = asyncio.subprocess.DEVNULL
+        """What it has as stdin: nothing, or a file descriptor of ours (which stays open here)."""
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Spawn it. OSError if that is impossible."""
         self._process = await asyncio.create_subprocess_exec(
             *self.command,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=self.stdin,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
             limit=MAX_LINE,
