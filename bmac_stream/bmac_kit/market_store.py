@@ -1,0 +1,164 @@
+"""The whole market at one run_time, out of shared memory.
+
+Engine factors come from an Engine that is kept warm: made with the calculator, stepped at every call, so
+that a run_time costs what its bar costs. A run_time that the engine has passed already is computed over the
+stored bars. Pandas factors get every symbol's frame, one after the other.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bmac_stream.bmac_kit.candles import BEGIN, Times
+from bmac_stream.bmac_kit.factors import FactorList, of_panel
+from bmac_stream.bmac_kit.shared import MarketBar, SharedCandles
+from bmac_stream.engine import Engine
+from bmac_stream.errors import LegacyFactorError, SymbolNotFound
+from shm import Status
+
+__all__ = ["StoreMarket"]
+
+F64 = NDArray[np.float64]
+
+_AT_ONCE: Final = 16
+"""Symbols of pandas factors between two looks of the event loop."""
+_WHY: Final = {int(Status.ABSENT): "the exchange has no such bar", int(Status.PENDING): "not here in time"}
+
+
+class StoreMarket:
+    """All symbols of a store.
+
+    shared   where the bars are; factors: what is computed of them; statics: as of `Engine`
+    """
+
+    def __init__(
+        self, shared: SharedCandles, factors: FactorList, statics: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        self._shared = shared
+        self._factors = factors
+        self._statics = statics
+        self._engine: Engine | None = None
+        self._generation = shared.generation
+        self._warm()
+
+    async def frame(self, g: int, run_time_ms: int, order: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+        """(one row for each symbol of `order` whose bar g is there, symbol -> why it is left out)."""
+        self._warm()
+        bar = self._shared.bar(g)
+        place = {name: i for i, name in enumerate(bar.names)}
+        status = bar.values[:, -1]
+        left_out: dict[str, str] = {}
+        names: list[str] = []
+        for name in order:
+            i = place.get(name)
+            if i is None:
+                left_out[name] = "not among the store's symbols"
+            elif status[i] != Status.BAR:
+                left_out[name] = _WHY.get(int(status[i]), "not here in time")
+            else:
+                names.append(name)
+        of_engine = self._of_engine(bar, g, run_time_ms)
+        of_pandas, failed = await self._of_pandas(names, g, run_time_ms)
+        if failed:
+            left_out |= failed
+            names = [name for name in names if name not in failed]
+        rows = np.array([place[name] for name in names], np.int64)
+        columns: dict[str, Any] = {}
+        for column in self._factors.columns:
+            if column in of_engine:
+                columns[column] = of_engine[column][rows]
+            else:
+                columns[column] = [of_pandas[name][column] for name in names]
+        return market_frame(
+            names, run_time_ms - self._shared.store.interval_ms, self._shared.store.columns,
+            bar.values[rows, :-1], columns,
+        ), left_out  # fmt: skip
+
+    def _warm(self) -> None:
+        """The engine, made or brought up to the present."""
+        if not self._factors.nodes:
+            return
+        if self._engine is None or self._generation != self._shared.generation:
+            self._engine = Engine(self._shared.store, self._factors.nodes, statics=self._statics)
+            self._generation = self._shared.generation
+        self._engine.poll()
+
+    def _of_engine(self, bar: MarketBar, g: int, run_time_ms: int) -> dict[str, F64]:
+        """column -> float64[n_names] of every symbol of `bar`."""
+        if self._engine is None:
+            return {}
+        if self._engine.g == g + 1:
+            values = self._engine.values[:, bar.slots]
+            return dict(zip(self._engine.names, values, strict=True))
+        store = self._shared.store
+        symbols = [self._shared.candles(name, g + 1) for name in bar.names]
+        plan = self._factors.plan(store.interval_ms, store.origin_ms, store.columns, self._statics)
+        last = None
+        for piece in of_panel(plan, symbols, run_time_ms, store.window, self._statics):
+            last = piece[-1]
+        assert last is not None
+        return dict(zip(plan.names, last, strict=True))
+
+    async def _of_pandas(
+        self, names: list[str], g: int, run_time_ms: int
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        """({symbol: {column: value at run_time}}, {symbol: why its factors failed})."""
+        made: dict[str, dict[str, Any]] = {}
+        failed: dict[str, str] = {}
+        columns = self._factors.legacy_columns
+        if not columns:
+            return made, failed
+        shared, error = self._shared, None
+        times: dict[int, Times] = {}  # by the number of bars: most symbols have as many
+        for i, name in enumerate(names):
+            if i % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            try:
+                candles = shared.candles(name, g + 1)
+                shared_times = times.get(len(candles))
+                if shared_times is None:
+                    shared_times = times[len(candles)] = Times(candles.begin_ms, candles.interval_ms)
+                found = self._factors.of_frame(candles.frame(shared_times))
+                made[name] = {column: found[column].array[-1] for column in columns}
+            except (LegacyFactorError, SymbolNotFound) as problem:
+                error = problem
+                failed[name] = str(problem)
+        if names and not made and isinstance(error, LegacyFactorError):
+            raise LegacyFactorError(
+                f"of no symbol could the factors be computed; the last: {error}"
+            ) from error
+        return made, failed
+
+
+def market_frame(
+    names: list[str],
+    begin_ms: int,
+    candle_columns: tuple[str, ...],
+    candles: F64,
+    factors: dict[str, Any],
+) -> pd.DataFrame:
+    """BMAC's frame of a whole market: index the symbols, no name; candle columns of run_time's bar, then the
+    factors.
+
+    candles  float64[n_names, n_columns]; factors: column -> one value for each name
+    """
+    block = {name: column for name, column in factors.items() if isinstance(column, np.ndarray)}
+    values = np.empty((len(candle_columns) + len(block), len(names)))
+    values[: len(candle_columns)] = candles.T
+    for row, column in zip(values[len(candle_columns) :], block.values(), strict=True):
+        row[:] = column
+    frame = pd.DataFrame(
+        values.T, index=pd.Index(names, dtype=object), columns=[*candle_columns, *block], copy=False
+    )
+    begin = np.full(len(names), begin_ms).view("datetime64[ms]").astype("datetime64[ns]")
+    frame.insert(0, BEGIN, pd.DatetimeIndex(begin).tz_localize("UTC"))
+    others = {name: column for name, column in factors.items() if name not in block}
+    if not others:
+        return frame
+    more = pd.DataFrame(others, index=frame.index)
+    frame = pd.concat([frame, more], axis=1)
+    return frame[[BEGIN, *candle_columns, *factors]]
