@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from . import recorder
+from .alerts.events import alert
 from .child import Child
 from .config import Config
 
@@ -73,10 +74,10 @@ class Children:
                     self._on_line(name, line)
                     log.info("%s: %s", name, line[:500])
                 status = await child.wait()
-                log.error("%s: ended with status %d: started again", name, status)
+                log.error("%s: ended with status %d: started again", name, status, extra=alert("child"))
                 self._on_end(name, status)
             except OSError as error:
-                log.error("%s: cannot be started: %s", name, error)
+                log.error("%s: cannot be started: %s", name, error, extra=alert("child"))
             pause_s = 1.0 if time.monotonic() - started > STABLE_S else min(2 * pause_s, MAX_PAUSE_S)
             await asyncio.sleep(pause_s)
 

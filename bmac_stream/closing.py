@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from .backfill import BAR, CLOSE_MARGIN_MS
 from .bar import COLUMNS
@@ -17,7 +17,7 @@ from .fetcher import Fetcher
 from .grace import Grace
 from .writer import BarWriter, State
 
-__all__ = ["Closer"]
+__all__ = ["Closer", "Completed", "names_of", "summary"]
 
 log = logging.getLogger("bmac_stream.collector")
 
@@ -33,11 +33,53 @@ ASK_AGAIN_MS: Final = 500.0
 _TRADES: Final = COLUMNS.index("trade_num")
 
 
+class Completed(NamedTuple):
+    """How a run_time came to be complete.
+
+    g            number of its bar
+    run_time     its close, ms UTC
+    n_bars       bars that were completed at once, this one last
+    n_active     readable symbols
+    pending      those of them that it was completed without
+    asked        requests for missing bars since the last one
+    after_ms     how long after its close, exchange ms
+    last_symbol  whose bar came last; "" if it was completed by its deadline
+    """
+
+    g: int
+    run_time: int
+    n_bars: int
+    n_active: int
+    pending: list[str]
+    asked: int
+    after_ms: float
+    last_symbol: str
+
+
+def summary(done: Completed, *, brief: bool = False) -> str:
+    """A run_time in one line; `brief`: only what follows the number of symbols."""
+    text = f", complete after {done.after_ms / 1e3:.2f} s"
+    if done.n_bars > 1:
+        text += f", {done.n_bars} bars at once"
+    if done.asked:
+        text += f", {done.asked} by REST"
+    if brief:
+        return text
+    if done.pending:
+        text += f", pending: {names_of(done.pending)}"
+    return f"{_utc(done.run_time)}, {done.n_active - len(done.pending)}/{done.n_active} symbols ready{text}"
+
+
+def _log_summary(done: Completed) -> None:
+    log.info("%s", summary(done))
+
+
 class Closer:
     """The deadlines of every close.
 
-    resubscribe  called with symbols whose frames do not come though others' do
-    on_pending   called with symbols that a run_time was completed without
+    resubscribe   called with symbols whose frames do not come though others' do
+    on_pending    called with symbols that a run_time was completed without
+    on_completed  told of every completed run_time; by default it is logged
     """
 
     def __init__(
@@ -49,6 +91,7 @@ class Closer:
         *,
         resubscribe: Callable[[list[str]], None] = lambda symbols: None,
         on_pending: Callable[[list[str]], None] = lambda symbols: None,
+        on_completed: Callable[[Completed], None] = _log_summary,
     ) -> None:
         self.n_completed = 0
         """Run_times completed by this process."""
@@ -62,6 +105,7 @@ class Closer:
         self._grace = grace
         self._resubscribe = resubscribe
         self._on_pending = on_pending
+        self._on_completed = on_completed
         self._mute: dict[str, int] = {}
         self._newest = writer.target - 1
         self._repairs = 0
@@ -152,15 +196,10 @@ class Closer:
         active = [series for series in writer.series.values() if series.state is State.ACTIVE]
         pending = [series.symbol for series in active if g in series.pending]
         asked, self._repairs = self._fetcher.repairs - self._repairs, self._fetcher.repairs
-        text = f"{_utc(writer.close_ms(g))}, {len(active) - len(pending)}/{len(active)} symbols ready"
-        text += f", complete after {self.last_complete_ms / 1e3:.2f} s"
-        if n_bars > 1:
-            text += f", {n_bars} bars at once"
-        if asked:
-            text += f", {asked} by REST"
-        if pending:
-            text += f", pending: {_names(pending)}"
-        log.info(text)
+        last = "" if pending else writer.last_symbol
+        self._on_completed(
+            Completed(g, writer.close_ms(g), n_bars, len(active), pending, asked, self.last_complete_ms, last)
+        )
         if self._listening_from < 0:
             self._listening_from = writer.now_g() + 1
         if g >= self._listening_from:
@@ -187,11 +226,12 @@ class Closer:
                 if n in MUTE_BARS:
                     again.append(series.symbol)
         if again and len(quiet) <= LOOKED_AT:
-            log.warning("no frames of %s for some bars: subscribed anew", _names(again))
+            log.warning("no frames of %s for some bars: subscribed anew", names_of(again))
             self._resubscribe(again)
 
 
-def _names(symbols: Iterable[str]) -> str:
+def names_of(symbols: Iterable[str]) -> str:
+    """The first NAMES_SHOWN names, and how many more there are."""
     names = list(symbols)
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return " ".join(names[:NAMES_SHOWN]) + more

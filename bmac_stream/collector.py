@@ -28,6 +28,8 @@ from shm import SlotState, Spec, StoreReader, StoreWriter
 from shm.segment import group_number
 
 from . import snapshot
+from .alerts.events import alert
+from .alerts.feed import Feed
 from .backfill import UNKNOWN, Answer
 from .bar import COLUMNS, N_COLUMNS, origin_ms
 from .binance.protocol import Kline, SymbolInfo
@@ -36,8 +38,9 @@ from .binance.websocket import KlineStreams, StreamEvent
 from .binance.weights import Governor
 from .children import Children, commands
 from .clock import Clock
-from .closing import Closer
+from .closing import Closer, Completed
 from .config import Config, Hosts, load_config, mask_url, secrets_of, stream_urls
+from .console import Console
 from .embedded import EmbeddedExchange
 from .errors import BmacError, ConfigError, ExchangeError, ShmError, WriterLocked
 from .fetcher import Fetcher
@@ -123,6 +126,8 @@ class Collector:
         self.stopping = asyncio.Event()
         self.embedded: EmbeddedExchange | None = None
         self.children: Children | None = None
+        self.alerts = Feed(config)
+        self.console = Console(config)
         self.symbols: dict[str, int] = {}  # wanted now -> listed at, ms
         self._infos: tuple[SymbolInfo, ...] = ()  # as exchangeInfo last said
         self._infos_ms = 0.0  # when that was, exchange time
@@ -148,6 +153,8 @@ class Collector:
     async def run(self) -> int:
         """Collect until told to stop; the exit status."""
         config = self.config
+        self.console.banner()
+        self.alerts.start()
         stop = asyncio.create_task(self.stopping.wait())
         try:
             finding = asyncio.create_task(self._find_exchange())
@@ -164,6 +171,7 @@ class Collector:
                 store.close()
                 raise
         except (ShmError, BmacError, OSError) as error:
+            self.alerts.tell("error", f"the collector could not begin: {type(error).__name__}: {error}")
             await self._end_children()
             print(f"collector: {type(error).__name__}: {error}", file=sys.stderr)
             return 3 if isinstance(error, WriterLocked) else 1
@@ -175,6 +183,7 @@ class Collector:
                 "collector of %s %s from %s, %d bars, store %s (%s)",
                 config.trade_type, config.interval, source, config.num_candles, store.path,
                 "new" if store.created else f"taken up, bars up to {self._text(store.complete_g)}",
+                extra=alert("start"),
             )  # fmt: skip
             if self.seconds:
                 self._spawn("seconds", self._stop_later)
@@ -221,6 +230,7 @@ class Collector:
         await self._read_history()
         self.writer.go_live()
         self._set_phase("live")
+        self.console.live({one.group: one.symbols for one in self.streams.stats.connections})
         self._check_slots()
         log.info("live: %d symbols", sum(s.state is State.ACTIVE for s in self.writer.series.values()))
         await self._count_bars()
@@ -260,6 +270,7 @@ class Collector:
         mode, group = int(config.store.mode, 8), config.store.group
         self.table = ExchangeInfoTable(store, mode, group_number(mode, group))
         self.clock = clock = Clock(config.rate)
+        self.console.follow(clock)
         self.grace = Grace(config.candle_close_timeout_sec * 1e3, config.rate)
         self.writer = BarWriter(
             store,
@@ -319,6 +330,7 @@ class Collector:
             self.grace,
             resubscribe=self.streams.resubscribe,
             on_pending=lambda symbols: self._look_soon.set(),
+            on_completed=self._on_completed,
         )
 
     def _state_file(self, rest_url: str | None) -> Any:
@@ -385,15 +397,21 @@ class Collector:
     async def _read_history(self) -> None:
         """Wait until every symbol has its history, or until REST has been silent for long."""
         self.fetcher.progress_at = time.monotonic()
-        with Progress(len(self._unresolved), self.config.market.weight_limit) as progress:
+        n_symbols = len(self._unresolved)
+        self.console.history(self._unresolved, self.governor.used)
+        with Progress(n_symbols, self.config.market.weight_limit, lines=not self.console.bmac) as progress:
             while self._unresolved:
-                progress.show(len(self._unresolved), self.governor.used, self.fetcher.requests)
+                n_left = len(self._unresolved)
+                progress.show(n_left, self.governor.used, self.fetcher.requests)
+                self.console.reading(n_symbols - n_left, n_left, self.governor.used)
                 await asyncio.sleep(0.05 if len(self._unresolved) < 20 else 0.2)
                 if time.monotonic() - self.fetcher.progress_at > GIVE_UP_HISTORY_S:
                     if self.governor.blocked_s == 0 and self.governor.used > 0.5 * self.governor.capacity:
                         continue  # only waiting for the next minute's weight
                     log.error("no history for %.0f s: live without the rest of it", GIVE_UP_HISTORY_S)
-                    return
+                    break
+        n_left = len(self._unresolved)
+        self.console.history_over(n_symbols - n_left, n_left, self.governor.used)
 
     # --------------------------------------------------------------------------------------------- symbols
 
@@ -442,10 +460,7 @@ class Collector:
             self.symbols[name] = wanted[name]
             self.writer.expect(name)
             self._n["listings"] += not first
-        if change.removed:
-            log.warning("no longer collected: %s", " ".join(change.removed[:20]))
-        if change.added and not first:
-            log.warning("newly traded: %s", " ".join(change.added[:20]))
+        self.console.changed([] if first else change.added, change.removed)
         self.streams.set_symbols(self.symbols)
         for name in list(self.symbols) if first else change.added:
             self._unresolved.add(name)
@@ -474,6 +489,7 @@ class Collector:
             self._check_slots()
             try:
                 await self._apply(await self._ask_universe())
+                self.console.infos_updated()
             except ExchangeError as error:
                 self._quiet.warning("universe", "exchangeInfo: %s: %s", type(error).__name__, error)
 
@@ -501,6 +517,13 @@ class Collector:
         self.streams.set_symbols(self.symbols)
 
     # ---------------------------------------------------------------------------------------------- events
+
+    def _on_completed(self, done: Completed) -> None:
+        try:
+            self.console.completed(done)
+            self.alerts.bar(done.run_time, done.n_active, done.pending)
+        except Exception:  # words must not hold up bars
+            self._bug("console")
 
     def _on_kline(self, kline: Kline) -> None:
         try:
@@ -561,6 +584,9 @@ class Collector:
             self._status = 1
             self.stopping.set()
         self._write_counters(lag_s)
+        self.console.tick(self.writer)
+        complete = self.writer.close_ms(self.store.complete_g) if self.store.complete_g >= 0 else 0
+        self.alerts.beat(self._phase, complete, self.governor.blocked_s, self.governor.is_banned)
         for name in [name for name in self._empty if self.writer.series[name].waiting]:
             self._empty.discard(name)  # its first bar closed
             self.fetcher.load(name)
@@ -670,9 +696,9 @@ class Collector:
     def _on_child_line(self, name: str, line: str) -> None:
         self._n["snapshots"] += name == "recorder"
 
-    async def _end_children(self) -> None:
-        if self.embedded is not None:
-            await self.embedded.stop(1.0)  # it has nothing to save
+    async def _end_children(self, left_s: float = END_S) -> None:
+        embedded = [] if self.embedded is None else [self.embedded.stop(1.0)]  # it has nothing to save
+        await asyncio.gather(self.alerts.end(left_s), *embedded)
 
     async def _end(self, store: StoreWriter) -> None:
         """The clean end: last snapshot, sockets closed, store closed."""
@@ -696,13 +722,15 @@ class Collector:
         if self.children is not None:
             # they see that the store is closed, write their last and end
             await self.children.end(END_S - (time.monotonic() - started))
-        await self._end_children()
+        self.alerts.tell("stop", "the collector ends in order" if self._status == 0 else "the collector ends")
+        await self._end_children(max(1.0, END_S - (time.monotonic() - started)))
         log.info("ended after %.1f s", time.monotonic() - started)
 
     def kill_children(self) -> None:
         """For the second signal: nothing is left behind."""
         if self.children is not None:
             self.children.kill()
+        self.alerts.kill()
         if self.embedded is not None:
             self.embedded.kill()
 

@@ -20,9 +20,13 @@ class Progress:
 
     n_symbols     how many symbols are to be read
     weight_limit  the exchange's, per minute
+    lines         false: without the bar nothing is said now and then, somebody else does
     """
 
-    def __init__(self, n_symbols: int, weight_limit: int, console: Console | None = None) -> None:
+    def __init__(
+        self, n_symbols: int, weight_limit: int, console: Console | None = None, *, lines: bool = True
+    ) -> None:
+        self._lines = lines
         self._n_symbols = n_symbols
         self._weight_limit = weight_limit
         self._started = time.monotonic()
@@ -65,7 +69,7 @@ class Progress:
             self._bar.update(self._task, completed=done, weight=weight)
             return
         now = time.monotonic()
-        if now < self._next_line:
+        if now < self._next_line or not self._lines:
             return
         self._next_line = now + LINE_EVERY_S
         left = ""

@@ -200,6 +200,8 @@ class BarWriter:
         self.series: dict[str, Series] = {}
         self.live = False
         """False: history is being read, no run_time is completed."""
+        self.last_symbol = ""
+        """Whose bar was the last one in the newest run_time."""
         self._step = INTERVALS_MS[interval]
         self._origin = origin_ms(interval)
         self._early_ms = max(2_000.0, 100.0 * clock.rate)
@@ -464,6 +466,7 @@ class BarWriter:
         series.next_g = g + 1
         if g == self._target:
             self._behind -= 1
+            self.last_symbol = series.symbol
         self._counted(status, origin, 1)
 
     def _whole(self, symbol: str, g: int, values: tuple[float, ...] | F64, status: int = BAR) -> F64:

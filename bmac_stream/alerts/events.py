@@ -17,6 +17,7 @@ __all__ = [
     "Beat",
     "Bye",
     "Event",
+    "alert",
     "decode",
     "encode",
 ]
@@ -94,6 +95,12 @@ class Bye(msgspec.Struct, frozen=True, tag="bye"):
 
 
 Event = Alert | Bar | Beat | Bye
+
+
+def alert(kind: str) -> dict[str, str]:
+    """For `extra=` of a log call: the record is to be told as an alert of this kind."""
+    assert kind in KINDS, kind
+    return {"alert": kind}
 
 
 def encode(event: Event) -> bytes:

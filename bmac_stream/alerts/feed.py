@@ -22,7 +22,7 @@ from bmac_stream.alerts.events import MAX_NAMES, MAX_TEXT, Alert, Bar, Beat, Bye
 from bmac_stream.children import Children
 from bmac_stream.config import Config, secrets_of
 
-__all__ = ["Feed", "alert", "command"]
+__all__ = ["Feed", "command"]
 
 BEAT_S: Final = 1.0
 SEND_BUFFER: Final = 1 << 18
@@ -30,11 +30,6 @@ END_S: Final = 2.5
 """What the process may take to end: its flush, and a little more."""
 _NOT_OURS: Final = "alerts"
 """Name of the child; what it says must not come back to it."""
-
-
-def alert(kind: str) -> dict[str, str]:
-    """For `extra=` of a log call: tell this record as an alert of this kind (events.KINDS)."""
-    return {"alert": kind}
 
 
 def command(config: Config) -> list[str]:
@@ -126,7 +121,8 @@ class Feed(logging.Handler):
     # -------------------------------------------------------------------------------------------- ending
 
     async def end(self, timeout_s: float = END_S) -> None:
-        """Say goodbye and wait until the process has sent what it had; after `timeout_s` it is killed."""
+        """Say goodbye and wait until the process has sent what it had: its own flush and a moment more, but
+        `timeout_s` at most. Then it is killed."""
         if self._mine is None:
             return
         logging.getLogger().removeHandler(self)
