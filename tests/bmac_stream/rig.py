@@ -52,7 +52,7 @@ class CollectorProcess:
     def __init__(self, folder: Path, store: str, *arguments: str, **config: Any) -> None:
         self.folder, self.store = folder, store
         self.arguments = arguments
-        self.config = {"interval": "1m", "trade_type": "usdt_perp"} | config
+        self.config = {"interval": "1m", "trade_type": "usdt_perp", "bmac_files": False} | config
         self.config["store"] = {"name": store, "directory": str(folder)} | config.get("store", {})
         (folder / "config.json").write_text(json.dumps(self.config))
         self.log_path = folder / "collector.log"

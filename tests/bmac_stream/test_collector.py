@@ -45,6 +45,7 @@ def config_of(folder: Path, name: str, simulator: Simulator, **keys: Any) -> Con
             "source": "embedded:test",
         },
         "snapshot": {"enabled": False},
+        "bmac_files": False,
     } | keys
     raw["store"] = {"name": name, "directory": str(folder), "max_symbols": 32} | keys.get("store", {})
     (folder / "config.json").write_text(json.dumps(raw))
