@@ -1,0 +1,362 @@
+"""bmac_stream.history_recorder: each bar once, none lost that the store holds, whatever happens between."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+
+import bmac_stream
+from bmac_stream import archive, history_recorder
+from bmac_stream.archive import DataSet
+from bmac_stream.archive_file import REST, STORE, Rows
+from bmac_stream.bar import COLUMNS
+from bmac_stream.client import Store
+from bmac_stream.errors import HistoryForeign, NoSpace
+from bmac_stream.history_recorder import HistoryRecorder
+from tests.bmac_stream.fake_collector import G0, MINUTE, SOURCE, FakeCollector, bar
+from tests.bmac_stream.rig import until
+
+DAY_G = 1440
+MIDNIGHT = -(-G0 // DAY_G) * DAY_G
+"""The first bar of a day after G0."""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[FakeCollector]:
+    with FakeCollector.start(tmp_path, history=MIDNIGHT - G0 - 10, window=100, slack=30) as collector:
+        yield collector
+
+
+@pytest.fixture
+def store(writer: FakeCollector, tmp_path: Path) -> Iterator[Store]:
+    with bmac_stream.attach("rule", directory=tmp_path) as attached:
+        yield attached
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataSet:
+    return DataSet(tmp_path / "history", "usdt_perp", "1m", SOURCE)
+
+
+def bars_of(data: DataSet) -> dict[tuple[str, int], tuple[float, ...]]:
+    """(symbol, g) -> values, as a reader that knows nothing sees them; a bar that is there twice fails."""
+    table = ds.dataset(data.root, format="parquet").to_table() if data.look().files else None
+    found: dict[tuple[str, int], tuple[float, ...]] = {}
+    for row in table.to_pylist() if table is not None else ():
+        key = row["symbol"], int(row["open_time"].timestamp() * 1000) // MINUTE
+        assert key not in found, f"{key} twice"
+        found[key] = tuple(row[name] for name in COLUMNS)
+    return found
+
+
+def truth(writer: FakeCollector, first: int, end: int) -> dict[tuple[str, int], tuple[float, ...]]:
+    """What `bars_of` should give for every symbol of the writer."""
+    return {
+        (symbol, g): tuple(bar(slot, g).tolist())
+        for symbol, slot in writer.symbols.items()
+        for g in range(first, end)
+    }
+
+
+def test_every_bar_of_the_store_is_there_once(store: Store, writer: FakeCollector, data: DataSet) -> None:
+    recorder = HistoryRecorder(store, data)
+    assert recorder.due() and recorder.take()
+    end = writer.next_g
+    assert bars_of(data) == truth(writer, end - 100, end)
+    for _ in range(30):  # over midnight
+        writer.close_bar()
+    assert not recorder.due()  # so soon after the last
+    recorder._next = 0.0
+    assert recorder.due() and recorder.take() and not recorder.due()
+    assert bars_of(data) == truth(writer, end - 100, end + 30)
+    files = data.look()
+    assert len(files.files) == 2 and not files.foreign
+    assert MIDNIGHT * MINUTE in files.files
+
+
+def test_a_new_recorder_changes_nothing_that_is_there(
+    store: Store, writer: FakeCollector, data: DataSet
+) -> None:
+    HistoryRecorder(store, data).take()
+    stamps = {path: path.stat().st_mtime_ns for path in data.look().files.values()}
+    HistoryRecorder(store, data).take()
+    assert stamps == {path: path.stat().st_mtime_ns for path in data.look().files.values()}
+
+
+def test_pending_bars_come_later_absent_ones_are_known(
+    store: Store, writer: FakeCollector, data: DataSet
+) -> None:
+    recorder = HistoryRecorder(store, data)
+    recorder.take()
+    end = writer.next_g
+    g = writer.close_bar(pending=("AAAUSDT",), absent=("BBBUSDT",))
+    recorder.take()
+    found = bars_of(data)
+    assert ("AAAUSDT", g) not in found and ("BBBUSDT", g) not in found and ("CCCUSDT", g) in found
+    with data.open(data.start_of(g * MINUTE)) as file:
+        assert file.meta.absent == {"BBBUSDT": [(g * MINUTE, 1)]}
+    writer.correct(0, g, bar(0, g))  # late
+    writer.correct(2, end - 50, bar(2, end - 50) + 1)  # revised
+    recorder.take()
+    wanted = truth(writer, end - 100, end + 1)
+    del wanted["BBBUSDT", g]
+    wanted["CCCUSDT", end - 50] = tuple((bar(2, end - 50) + 1).tolist())
+    assert bars_of(data) == wanted
+    (line,) = data.corrections()
+    assert (line["symbol"], line["open_time"], line["n"]) == ("CCCUSDT", (end - 50) * MINUTE, 1)
+    assert line["old"] == bar(2, end - 50).tolist() and line["new"] == (bar(2, end - 50) + 1).tolist()
+    rows = ds.dataset(data.root, format="parquet").to_table(filter=ds.field("n_corrections") > 0).to_pylist()
+    assert [(r["symbol"], r["n_corrections"], r["came_from"]) for r in rows] == [("CCCUSDT", 1, "store")]
+    assert abs(rows[0]["corrected_at"].timestamp() - time.time()) < 600
+
+
+def test_what_rest_said_is_not_overruled_by_the_store(
+    store: Store, writer: FakeCollector, data: DataSet
+) -> None:
+    HistoryRecorder(store, data).take()
+    g = writer.next_g - 5
+    start = data.start_of(g * MINUTE)
+    right = Rows.fresh("AAAUSDT", np.array([g * MINUTE]), (bar(0, g) + 7)[:, None], REST)
+    with data.change(REST, "test") as change:
+        assert change.update(start, lambda: [right]).n_corrected == 1
+        change.commit()
+    HistoryRecorder(store, data).take()
+    assert bars_of(data)["AAAUSDT", g] == tuple((bar(0, g) + 7).tolist())
+
+
+def test_listed_delisted_and_listed_again(store: Store, writer: FakeCollector, data: DataSet) -> None:
+    recorder = HistoryRecorder(store, data)
+    recorder.take()
+    end = writer.next_g
+    slot = writer.list("NEWUSDT", end - 80, 80)  # appears late, with a history that was compared already
+    recorder.take()
+    wanted = truth(writer, end - 100, end)
+    wanted = {key: v for key, v in wanted.items() if key[0] != "NEWUSDT" or key[1] >= end - 80}
+    assert bars_of(data) == wanted
+    writer.close_bar()
+    writer.remove_symbol(slot)
+    for _ in range(3):
+        writer.close_bar()
+    again = writer.list("NEWUSDT", end + 3, 1)
+    writer.close_bar()
+    recorder.take()
+    wanted |= {(s, g): v for (s, g), v in truth(writer, end, end + 5).items() if s != "NEWUSDT"}
+    wanted["NEWUSDT", end] = tuple(bar(slot, end).tolist())  # the last one before it was delisted
+    for g in (end + 3, end + 4):
+        wanted["NEWUSDT", g] = tuple(bar(again, g).tolist())
+    assert bars_of(data) == wanted
+    with data.open(data.start_of(end * MINUTE)) as file:
+        assert "NEWUSDT" not in file.meta.absent  # nobody knows what the exchange had meanwhile
+
+
+def test_away_for_longer_than_the_window(
+    store: Store, writer: FakeCollector, data: DataSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    HistoryRecorder(store, data).take()
+    end = writer.next_g
+    capsys.readouterr()
+    for _ in range(150):
+        writer.close_bar()
+    HistoryRecorder(store, data).take()
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    gaps = [one["history_gap"] for one in said if "history_gap" in one]
+    assert gaps == [{"first": end * MINUTE, "end": (end + 50) * MINUTE, "bars": 50}]
+    assert bars_of(data) == truth(writer, end - 100, end) | truth(writer, end + 50, end + 150)
+
+
+def test_a_damaged_file_is_set_aside_and_made_anew(
+    store: Store, writer: FakeCollector, data: DataSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    HistoryRecorder(store, data).take()
+    (path,) = data.look().files.values()
+    body = bytearray(path.read_bytes())
+    body[len(body) // 3] ^= 4
+    path.write_bytes(body)
+    assert HistoryRecorder(store, data).take()
+    assert bars_of(data) == truth(writer, writer.next_g - 100, writer.next_g)
+    (aside,) = (data.journal / "damaged").iterdir()
+    assert aside.read_bytes() == bytes(body) and str(aside) in caplog.text
+
+
+def test_a_file_of_another_version_or_source_stays(
+    store: Store, writer: FakeCollector, data: DataSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    HistoryRecorder(store, DataSet(data.root, "usdt_perp", "1m", "binance")).take()
+    before = {path: path.read_bytes() for path in data.look().files.values()}
+    recorder = HistoryRecorder(store, data)
+    assert not recorder.take()
+    assert "source is 'binance', expected 'embedded:rule'" in caplog.text
+    assert before == {path: path.read_bytes() for path in data.look().files.values()}
+    with pytest.raises(HistoryForeign), data.change(STORE, "x"):
+        pass
+    for path in before:
+        path.unlink()
+    recorder._next = 0.0
+    assert recorder.due() and recorder.take()
+    assert bars_of(data) == truth(writer, writer.next_g - 100, writer.next_g)
+
+
+@pytest.mark.parametrize("at", range(1, 27))
+def test_killed_at_any_step(
+    store: Store, writer: FakeCollector, data: DataSet, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """At any fsync and rename the process may end: what is there is whole, and the next one finishes it."""
+    HistoryRecorder(store, data).take()
+    end = writer.next_g
+    before = bars_of(data)
+    for _ in range(30):
+        writer.close_bar()
+    writer.correct(2, end - 50, bar(2, end - 50) + 1)
+    after = truth(writer, end - 100, end + 30)
+    after["CCCUSDT", end - 50] = tuple((bar(2, end - 50) + 1).tolist())
+
+    class Killed(BaseException):
+        pass
+
+    steps = [0]
+
+    def dying(step: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            steps[0] += 1
+            if steps[0] == at:
+                raise Killed
+            return step(*args)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", dying(os.fsync))
+        patch.setattr(Path, "rename", dying(Path.rename))
+        patch.setattr(archive.Change, "drop", lambda self: None)  # nor does it tidy up
+        try:
+            HistoryRecorder(store, data).take()
+        except Killed:
+            killed = True
+        else:
+            killed = False
+    between = bars_of(data)
+    assert between.keys() >= before.keys()
+    assert all(value in (before.get(key), after.get(key)) for key, value in between.items())
+    assert killed or between == after
+    HistoryRecorder(store, data).take()
+    assert bars_of(data) == after
+    assert len(list(data.corrections())) == 1
+    assert not list(data.journal.glob("*.tmp")) and not (data.journal / "commit.json").exists()
+
+
+def test_the_steps_above_are_all_steps(
+    store: Store, writer: FakeCollector, data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If writing takes more steps one day, the range of the test above must grow."""
+    HistoryRecorder(store, data).take()
+    for _ in range(30):
+        writer.close_bar()
+    writer.correct(2, writer.next_g - 80, bar(2, 0) + 1)
+    steps = Mock()
+    fsync, rename = os.fsync, Path.rename
+    monkeypatch.setattr(os, "fsync", lambda fd: steps() and fsync(fd))
+    monkeypatch.setattr(Path, "rename", lambda self, to: steps() and rename(self, to))
+    HistoryRecorder(store, data).take()
+    assert 12 < steps.call_count <= 26
+
+
+def test_a_full_disk_is_said_and_tried_again(
+    store: Store,
+    writer: FakeCollector,
+    data: DataSet,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    recorder = HistoryRecorder(store, data)
+    recorder.take()
+    before = bars_of(data)
+    end = writer.next_g
+    for _ in range(40):
+        writer.close_bar()
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert not recorder.take()
+    assert "NoSpace" in caplog.text and "no room left" in caplog.text
+    assert bars_of(data) == before and not list(data.journal.glob("*.tmp"))
+    assert not recorder.due()
+    recorder._next = 0.0
+    assert recorder.due() and recorder.take()
+    assert bars_of(data) == truth(writer, end - 100, end + 40)
+
+
+def test_what_a_full_disk_cost_is_said(
+    store: Store,
+    writer: FakeCollector,
+    data: DataSet,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recorder = HistoryRecorder(store, data)
+    recorder.take()
+    end = writer.next_g
+    writer.close_bar()
+    with monkeypatch.context() as patch:
+        patch.setattr(history_recorder.HistoryRecorder, "_bring", _no_room)
+        assert not recorder.take()
+    for _ in range(120):
+        writer.close_bar()
+    capsys.readouterr()
+    assert recorder.take()
+    gaps = [json.loads(line).get("history_gap") for line in capsys.readouterr().out.splitlines()]
+    lost = {g for gap in gaps if gap for g in range(gap["first"] // MINUTE, gap["end"] // MINUTE)}
+    assert lost == set(range(end, end + 21))
+
+
+def _no_room(*_: object) -> None:
+    raise NoSpace("no room left")
+
+
+def test_it_ends_with_the_collector(store: Store, writer: FakeCollector, data: DataSet) -> None:
+    recorder = HistoryRecorder(store, data)
+    writer.close()
+    assert not recorder.step()
+
+
+def test_as_a_process_killed_and_started_again(tmp_path: Path) -> None:
+    """`kill -9` at random moments; what is there then is a part of the truth, in the end it is all."""
+    config = {
+        "interval": "1m",
+        "trade_type": "usdt_perp",
+        "store": {"name": "rule", "directory": str(tmp_path)},
+        "history": {"enabled": True},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    data = DataSet(tmp_path / "history", "usdt_perp", "1m", SOURCE)
+    with FakeCollector.start(tmp_path, history=MIDNIGHT - G0 - 10, window=400, slack=50) as writer:
+        first = G0
+        command = [sys.executable, "-m", "bmac_stream.history_recorder", str(tmp_path)]
+        for _ in range(3):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            wanted = truth(writer, first, writer.next_g)
+            until("all bars are there", lambda wanted=wanted: bars_of(data) == wanted, 60)
+            for _ in range(20):
+                writer.close_bar()
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert wanted.items() <= bars_of(data).items() <= truth(writer, first, writer.next_g).items()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wanted = truth(writer, first, writer.next_g)
+        until("all bars are there", lambda: bars_of(data) == wanted, 60)
+        writer.close_bar()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert bars_of(data) == truth(writer, first, writer.next_g)
