@@ -558,6 +558,12 @@ def _check_resample(config: Config, reading: _Reading) -> None:
                 f"must be 0 to {length_ms // 60_000 - 1} minutes, whole bars of {config.interval},"
                 f" found {target.offset}",
             )
+        elif length_ms // base_ms > config.num_candles:
+            reading.problem(
+                f"{where}.interval",
+                f"a bar of {target.interval} is made of {length_ms // base_ms} bars of {config.interval}:"
+                f" num_candles must be at least that, found {config.num_candles}",
+            )
         if target.num_candles is not None and not 1 <= target.num_candles <= MAX_CANDLES:
             reading.problem(f"{where}.num_candles", f"must be 1 to {MAX_CANDLES}, found {target.num_candles}")
         name = config.resampled_name(target)
