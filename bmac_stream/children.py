@@ -72,7 +72,8 @@ class Children:
                 await child.start()
                 while (line := await child.line()) is not None:
                     self._on_line(name, line)
-                    log.info("%s: %s", name, line[:500])
+                    tell = log.error if line.startswith("error: ") else log.info
+                    tell("%s: %s", name, line[:500])
                 status = await child.wait()
                 log.error("%s: ended with status %d: started again", name, status, extra=alert("child"))
                 self._on_end(name, status)
