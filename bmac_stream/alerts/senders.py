@@ -186,11 +186,13 @@ def judge(kind: str, status: int, headers: Mapping[str, str], body: bytes) -> No
         code, message = answer.get("code", answer.get("StatusCode")), "msg"
     else:
         code, message = answer.get("errcode"), "errmsg"
-    if status == 200 and code == 0 and not isinstance(code, bool):
+    if isinstance(code, bool) or not isinstance(code, int):
+        code = None
+    if status == 200 and code == 0:
         return
     raise SendFailed(
-        f"HTTP {status}, code {code if isinstance(code, int) else '?'}{_said(answer, message)}",
-        again=_again(status) or code in _LATER[kind] if isinstance(code, int) else True,
+        f"HTTP {status}, code {'?' if code is None else code}{_said(answer, message)}",
+        again=_again(status) or code is None or code in _LATER[kind],
         retry_after_s=after_s,
     )
 

@@ -757,6 +757,7 @@ HANGING = """
 import asyncio, sys
 from bmac_stream import collector
 from bmac_stream.children import Children
+from bmac_stream.config import Config
 
 class Hanging(collector.Collector):
     async def run(self):
@@ -770,7 +771,7 @@ class Hanging(collector.Collector):
         print("ending", flush=True)
         await child.stop(60)
 
-sys.exit(asyncio.run(collector._run(Hanging(None))))
+sys.exit(asyncio.run(collector._run(Hanging(Config(interval="1m", trade_type="usdt_perp")))))
 """
 
 

@@ -112,14 +112,23 @@ def test_keys_of_later_features_are_accepted_with_a_warning(tmp_path: Path) -> N
         "msg_sender": {"type": "wechat_work", "error": {"webhook_url": "https://hook/abcdef"}},
     }
     config, warnings = load_config(put(tmp_path, raw))
-    assert {word.split(": ")[1] for word in warnings} == {
-        "funding_rate",
-        "save_type",
-        "dingding",
-        "msg_sender",
-    }
+    assert {word.split(": ")[1] for word in warnings} == {"save_type"}
     assert not any(secret in word for word in warnings for secret in ("hunter2", "SECfeed", "abcdef"))
-    assert secrets_of(config) == ["https://hook/abcdef", "hunter2hunter2", "SECfeed"]
+    hidden = secrets_of(config)
+    assert {"https://hook/abcdef", "abcdef", "hunter2hunter2", "SECfeed"} <= set(hidden)
+    assert hidden == sorted(hidden, key=len, reverse=True), "a part is not hidden before the whole"
+
+
+def test_alerts_are_read_with_the_rest(tmp_path: Path) -> None:
+    raw = GOOD | {"alerts": [{"type": "feishu", "token": "abc"}, {"type": "telegrm"}, {"type": "feishu"}]}
+    found = problems(tmp_path, raw)
+    assert len(found) == 2
+    assert "alerts[1].type" in found[0] and "nearest: telegram" in found[0]
+    assert "alerts[2]: needs token or webhook_url" in found[1]
+    odd = GOOD | {"alerts": [{"type": "feishu", "token": "abc", "colour": 1}]}
+    assert any("colour" in word for word in load_config(put(tmp_path, odd))[1])
+    with pytest.raises(ConfigError, match="colour"):
+        load_config(put(tmp_path, odd), strict=True)
 
 
 def test_spot_has_no_funding(tmp_path: Path) -> None:
@@ -272,6 +281,10 @@ def test_no_such_file(tmp_path: Path) -> None:
         {"proxy": ["http://user:s3cretpass@host:80"]},
         {"dingding": "s3cretpass"},
         {"msg_sender": ["s3cretpass"]},
+        {"dingding": {"error": {"access_token": "s3cret pass"}}},
+        {"msg_sender": {"type": "s3cretpass", "error": {"webhook_url": "s3cretpass"}}},
+        {"alerts": [{"type": "feishu", "token": "s3cret pass", "secret": ["s3cretpass"]}]},
+        {"alerts": [{"type": "webhook", "url": "ftp://h/s3cretpass"}]},
         {"exchange": {"rest": "http://user:s3cretpass@host", "stream": "ws://h"}},
         {"exchange": {"rest": "http://host", "stream": "ws://h/?key=s3cretpass"}},
     ],
