@@ -97,7 +97,7 @@ class BmacSingleSymbolCalculator:
             raise FactorError(f"{name} compares symbols: BmacAllMarketCalculator has it, one symbol does not")
         n_bars = (candles.run_time_ms - int(candles.begin_ms[0])) // step
         pieces = of_panel(plan, [candles], candles.run_time_ms, n_bars, self._statics)
-        values = np.concatenate([piece[:, :, 0].T for piece in pieces], axis=1)
+        values = np.concatenate([piece[:, :, 0].T.copy() for piece in pieces], axis=1)
         at = values.shape[1] - 1 - (int(candles.begin_ms[-1]) - candles.begin_ms) // step
         values = np.where(at >= 0, values[:, np.maximum(at, 0)], np.nan)
         return dict(zip(plan.names, values, strict=True))

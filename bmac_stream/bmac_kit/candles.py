@@ -99,10 +99,10 @@ def read_table(path: Path) -> pa.Table:
     except OSError as error:
         raise CandleFileError(f"{path}: {error.strerror}") from error
     try:
-        if path.suffix == ".fea":
-            return feather.read_table(pa.BufferReader(data), use_threads=False)
-        table = pq.read_table(pa.BufferReader(data), use_threads=False)
+        read = feather.read_table if path.suffix == ".fea" else pq.read_table
+        table = read(pa.BufferReader(data), use_threads=False)
         table.validate(full=True)
+        _ = table.column_names  # that they are text is not part of it
         return table
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         what = "empty" if not data.size else f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"

@@ -73,7 +73,7 @@ def next_run_time(interval: str, *, offset_minutes: int = 0) -> datetime:
 
 async def async_sleep_until_run_time(run_time: datetime) -> None:
     """Sleep until `run_time` by this machine's clock; at once if it is past. To be awaited."""
-    until_s = run_time_ms(run_time) / 1e3
+    until_s = (_with_zone(run_time) - _EPOCH) / timedelta(seconds=1)
     while (left_s := until_s - time.time()) > 0:
         # never long: the clock may be set meanwhile
         await asyncio.sleep(min(left_s - _CLOSE_S, 1.0) if left_s > 2 * _CLOSE_S else _POLL_S)
@@ -87,9 +87,11 @@ def run_time_ms(run_time: datetime | int) -> int:
     """A run_time as int64 ms UTC. A time without a zone is Hong Kong's, an int is ms UTC already."""
     if isinstance(run_time, int):
         return int(run_time)
-    if run_time.tzinfo is None:
-        run_time = run_time.replace(tzinfo=HONG_KONG)
-    return (run_time - _EPOCH) // _MS
+    return (_with_zone(run_time) - _EPOCH) // _MS
+
+
+def _with_zone(run_time: datetime) -> datetime:
+    return run_time.replace(tzinfo=HONG_KONG) if run_time.tzinfo is None else run_time
 
 
 def _grid(interval: str) -> tuple[int, int]:
