@@ -388,6 +388,7 @@ class Store:
     ) -> None:
         self._owner = owner
         self._factors: Factors | None = None
+        self._funding: Store | None = None
         self.name = name
         self.directory = directory
         self._take(reader)
@@ -736,6 +737,29 @@ class Store:
         return read_table(self.reader, self._owner)
 
     @property
+    def funding(self) -> "Store":
+        """Funding rates beside the bars, attached when first asked for: a store of its own, with the columns
+        of bmac_stream.funding. StoreNotFound if there is none (the config needs `"funding_rate": true`)."""
+        if self._funding is None:
+            from bmac_stream.funding import SUFFIX
+
+            found = attach(
+                self.name + SUFFIX,
+                directory=self.directory,
+                max_silence_s=self.reader.max_silence_s,
+                owner=self._owner,
+            )
+            same = (found.source, found.interval_ms, found.origin_ms)
+            if found.meta.get("kind") != "funding" or same != (self.source, self.interval_ms, self.origin_ms):
+                found.close()
+                raise StoreNotFound(
+                    f"store {found.name!r} is not the funding of store {self.name!r} ({self.interval} of"
+                    f" {self.source})"
+                )
+            self._funding = found
+        return self._funding
+
+    @property
     def units(self) -> dict[str, str]:
         """What the amounts of a store of bars are in, by column: "base", "quote" (of the symbol's assets) or
         "contracts" (COIN-M). {} for other stores."""
@@ -784,6 +808,9 @@ class Store:
         if self._factors is not None:
             self._factors.close()
             self._factors = None
+        if self._funding is not None:
+            self._funding.close()
+            self._funding = None
         self.reader.close()
 
     def __enter__(self) -> Self:

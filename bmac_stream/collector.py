@@ -44,6 +44,7 @@ from .console import Console
 from .embedded import EmbeddedExchange
 from .errors import BmacError, ConfigError, ExchangeError, ShmError, WriterLocked
 from .fetcher import Fetcher
+from .funding import Funding
 from .grace import Grace
 from .progress import Progress
 from .quiet import Quiet
@@ -126,6 +127,7 @@ class Collector:
         self.stopping = asyncio.Event()
         self.embedded: EmbeddedExchange | None = None
         self.children: Children | None = None
+        self.funding: Funding | None = None
         self.alerts = Feed(config)
         self.console = Console(config)
         self.symbols: dict[str, int] = {}  # wanted now -> listed at, ms
@@ -226,6 +228,8 @@ class Collector:
         await self._load_snapshot(universe)
         await self._apply(universe, first=True)
         self._start_children()
+        if self.funding is not None:
+            self._spawn("funding", self.funding.run)
         self._spawn("universe", self._watch_universe)
         await self._read_history()
         self.writer.go_live()
@@ -323,6 +327,11 @@ class Collector:
             silence_timeout_s=config.silence_timeout_sec,
             on_event=self._on_stream,
         )
+        if config.funding_rate:
+            self.funding = Funding(
+                config.store_name, store.spec, self.rest, clock,
+                directory=config.store.directory, mode=mode, group=group,
+            )  # fmt: skip
         self.closer = Closer(
             self.writer,
             self.fetcher,
@@ -566,6 +575,8 @@ class Collector:
         while True:
             lag_s = time.monotonic() - due
             self.store.heartbeat()
+            if self.funding is not None:
+                self.funding.heartbeat()
             try:
                 self._look_around(lag_s)
             except Exception:  # whatever it is, the collector lives
@@ -719,6 +730,8 @@ class Collector:
         with contextlib.suppress(ShmError):
             self._write_counters(0.0)
         store.close()
+        if self.funding is not None:
+            self.funding.close()
         if self.children is not None:
             # they see that the store is closed, write their last and end
             await self.children.end(END_S - (time.monotonic() - started))

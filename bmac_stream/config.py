@@ -162,7 +162,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     trade_type: str
     # bars of history that every symbol has, bars, 1 to 10000
     num_candles: int = 1500
-    # BMAC's funding.pqt; comes later
+    # funding rates in a store of their own, {store}.funding, and in BMAC's funding.pqt; futures only
     funding_rate: bool = False
     # only these symbols of the trade_type; null: all
     keep_symbols: list[str] | None = None
@@ -707,11 +707,8 @@ def _check_alerts(config: Config, reading: _Reading) -> None:
 
 def _check_later(config: Config, reading: _Reading) -> None:
     """What is accepted, but not what its writer may think."""
-    if config.funding_rate:
-        if config.trade.market == "spot":
-            reading.warning("funding_rate", "spot has no funding rates: taken as false")
-        else:
-            reading.warning("funding_rate", "accepted; funding files are not written yet, they come later")
+    if config.funding_rate and config.trade.market == "spot":
+        reading.warning("funding_rate", "spot has no funding rates: taken as false")
     if config.save_type == "feather":
         reading.warning("save_type", "accepted; BMAC's candle files are not written yet, they come later")
     length_ms = INTERVALS_MS[_interval_name(config.interval)]

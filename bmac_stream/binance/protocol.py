@@ -678,7 +678,7 @@ def _symbol_info(wire: _SymbolWire, *, inverse: bool) -> SymbolInfo:
 
 
 def decode_premium_index(body: bytes) -> list[PremiumIndex]:
-    """premiumIndex of one symbol (an object) or all (an array)."""
+    """premiumIndex of one symbol (an object) or all (an array), without what has no symbol's name."""
     wire = _typed(_decode_premium, body, "premiumIndex")
     return [
         PremiumIndex(
@@ -686,10 +686,11 @@ def decode_premium_index(body: bytes) -> list[PremiumIndex]:
             _number(row.markPrice),
             _number(row.indexPrice),
             _number(row.lastFundingRate),
-            row.nextFundingTime,
-            row.time,
+            _time_or_zero(row.nextFundingTime),
+            _time_or_zero(row.time),
         )
         for row in (wire if isinstance(wire, list) else [wire])
+        if _SYMBOL.fullmatch(row.symbol)
     ]
 
 
@@ -698,6 +699,7 @@ def decode_funding_rate(body: bytes) -> list[FundingRate]:
     return [
         FundingRate(row.symbol, row.fundingTime, _number(row.fundingRate), _number(row.markPrice))
         for row in _typed(_decode_funding_rate, body, "fundingRate")
+        if 0 < row.fundingTime < _MAX_TIME_MS
     ]
 
 

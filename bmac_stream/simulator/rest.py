@@ -15,6 +15,7 @@ from email.utils import formatdate
 from typing import Final
 from uuid import uuid4
 
+import numpy as np
 from aiohttp import web
 
 from bmac_stream.bar import INTERVALS_MS
@@ -29,7 +30,7 @@ from bmac_stream.simulator.limits import (
     kline_weight,
     weight_pool,
 )
-from bmac_stream.simulator.market import Instrument, Rows
+from bmac_stream.simulator.market import Funding, Instrument, Rows
 from bmac_stream.simulator.numbers import KlineFormat
 
 __all__ = ["PREFIXES", "Refused", "Rest"]
@@ -38,6 +39,7 @@ PREFIXES: Final = {"spot": "/api/v3", "usdm": "/fapi/v1", "coinm": "/dapi/v1"}
 _MAX_KLINES: Final = {"spot": 1000, "usdm": 1500, "coinm": 1500}
 _DAY_MS: Final = 86_400_000
 _COINM_SPAN_MS: Final = 200 * _DAY_MS
+_FUNDING_PIECE_MS: Final = 4 * 3_600_000
 _RATE_TYPE_SINCE_MS: Final = 1_785_196_800_000  # 2026-07-28: fundingRate rows gain rateType
 _CONTRACT_TYPES: Final = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER", "TRADIFI_PERPETUAL")
 _INTEGER: Final = re.compile(r"[0-9]{1,20}")
@@ -395,9 +397,21 @@ class Rest:
             symbol, market = instrument.symbol, instrument.market
         last_ms = now if end is None else min(end, now)
         span = (limit + 1) * 8 * 3_600_000 if symbol else 3 * _DAY_MS
-        found = self.exchange.market.funding(
-            market, symbol, last_ms - span if start is None else start, last_ms
-        )
+        ask = self.exchange.market.funding
+        if start is None:
+            found = ask(market, symbol, last_ms - span, last_ms)
+        else:
+            # piece by piece: nobody waits for what lies beyond the page
+            piece = span if symbol else _FUNDING_PIECE_MS
+            end_ms = min(start + piece, last_ms)
+            found = ask(market, symbol, start, end_ms)
+            while len(found.symbol) < limit and end_ms < last_ms:
+                more = ask(market, symbol, end_ms + 1, min(end_ms + piece, last_ms))
+                end_ms = min(end_ms + piece, last_ms)
+                found = Funding(
+                    found.symbol + more.symbol,
+                    *(np.concatenate(pair) for pair in zip(found[1:], more[1:], strict=True)),
+                )
         n = len(found.symbol)
         chosen = range(max(n - limit, 0), n) if start is None else range(min(n, limit))
         rate_type = ',"rateType":"Regular"' if now >= _RATE_TYPE_SINCE_MS and asked.market == "usdm" else ""
