@@ -92,8 +92,8 @@ def grid_of(base_interval_ms: int, base_origin_ms: int, interval: str, offset_mi
 def fold(rows: F64, n: int, *, lead: int = 0, partly: bool = False) -> tuple[F64, U8]:
     """Consecutive longer bars made of base bars: (values float64[m, n_columns], status uint8[m]).
 
-    rows    float64[n_columns + 1, k]: base bars, oldest first, status in the last row; a view of a store is
-            good enough
+    rows    float64[..., k]: base bars, oldest first; the first n_columns rows and the last, the status, count.
+            A view of a store is good enough
     n       base bars in a longer one; k is m * n - lead
     lead    so many base bars before `rows` are certain not to exist: the symbol began within the first bar
     partly  a bar that is not over, or of which some are pending, is made of what is known: for forming bars.
@@ -101,7 +101,7 @@ def fold(rows: F64, n: int, *, lead: int = 0, partly: bool = False) -> tuple[F64
     NaN in every value where the status is not BAR.
     """
     m = -(-(rows.shape[1] + lead) // n)
-    assert rows.shape[0] == N_COLUMNS + 1 and 0 <= lead < n
+    assert rows.shape[0] > N_COLUMNS and 0 <= lead < n
     assert partly or (rows.shape[1] + lead) % n == 0, "whole bars only"
     values = np.full((m, N_COLUMNS), np.nan)
     status = np.empty(m, np.uint8)
@@ -111,7 +111,7 @@ def fold(rows: F64, n: int, *, lead: int = 0, partly: bool = False) -> tuple[F64
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fold(rows: Any, n: int, lead: int, partly: bool, values: Any, status: Any) -> None:
-    columns, k = rows.shape[0] - 1, rows.shape[1]
+    columns, k = rows.shape[0] - 1, rows.shape[1]  # a store may have further ones, before the status
     for i in range(len(values)):
         low, high = max(0, i * n - lead), min(k, (i + 1) * n - lead)
         bars = pending = 0
@@ -140,7 +140,7 @@ def _fold(rows: Any, n: int, lead: int, partly: bool, values: Any, status: Any) 
             if trades or not traded:
                 values[i, 3] = rows[3, j]
             traded = traded or trades
-        for c in range(_SUMS, columns):
+        for c in range(_SUMS, N_COLUMNS):
             values[i, c] = _sum(rows, c, low, high)
 
 

@@ -63,7 +63,8 @@ def attached(name: str, directory: Path) -> Store:
         store.close()
         return None
 
-    return until(f"store {name} with a run_time", found, 60)
+    store: Store = until(f"store {name} with a run_time", found, 60)
+    return store
 
 
 # ---- beside a collector
