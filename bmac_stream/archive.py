@@ -39,7 +39,7 @@ from bmac_stream.archive_file import CAME_FROM, STORE, BarFile, FileMeta, Rows, 
 from bmac_stream.bar import INTERVALS_MS
 from bmac_stream.errors import HistoryDamaged, HistoryError, HistoryForeign, HistoryLocked, NoSpace
 
-__all__ = ["Change", "Changed", "DataSet", "Found", "find", "merge"]
+__all__ = ["Change", "Changed", "DataSet", "Found", "find", "merge", "storing"]
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -204,7 +204,7 @@ class DataSet:
         HistoryForeign if the data set there has another source; NoSpace if the disk is full; HistoryError for
         any other failure of the file system.
         """
-        try:
+        with storing(self):
             self.journal.mkdir(parents=True, exist_ok=True)
             with (self.journal / "lock").open("ab") as lock:
                 self._take(lock, wait_s)
@@ -218,12 +218,6 @@ class DataSet:
                     yield change
                 finally:
                     change.drop()
-        except (OSError, pa.ArrowException) as error:
-            if _is_full(error):
-                fs = os.statvfs(self.root)
-                room = f"no room left, {fs.f_bavail * fs.f_frsize} bytes are free"
-                raise NoSpace(f"history {self.folder}: {room}: {error}") from error
-            raise HistoryError(f"history {self.folder}: {error}") from error
 
     def _take(self, lock: Any, wait_s: float) -> None:
         deadline = time.monotonic() + wait_s
@@ -438,6 +432,19 @@ class Change:
                 with suppress(OSError):
                     leftover.unlink()
         self._staged = {}
+
+
+@contextmanager
+def storing(data: DataSet) -> Iterator[None]:
+    """What the file system or Arrow raises in the block becomes NoSpace or HistoryError."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        if _is_full(error):
+            fs = os.statvfs(data.root)
+            room = f"no room left, {fs.f_bavail * fs.f_frsize} bytes are free"
+            raise NoSpace(f"history {data.folder}: {room}: {error}") from error
+        raise HistoryError(f"history {data.folder}: {error}") from error
 
 
 def merge(

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import fire
 
+from bmac_stream import archive_cli
 from bmac_stream.errors import BmacError, ConfigError, ShmError
 
 __all__ = ["COMMANDS", "Commands", "main"]
 
-COMMANDS: Final = ("status", "doctor", "run", "explain", "version")
+COMMANDS: Final = ("status", "doctor", "run", "explain", "version", "history")
 """What may be called; other attributes of Commands are not offered."""
 
 
@@ -85,6 +86,8 @@ class Commands:
 
         return explain.main(factors, cfg=None if cfg is None else str(cfg), depth=depth)
 
+    history = archive_cli.COMMANDS
+
     def version(self) -> int:
         """Print the version."""
         import bmac_stream
@@ -97,8 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 2 for a config that cannot be used, 1 for other errors."""
     statuses: list[int] = []
 
-    def offered(name: str) -> Any:
-        method = getattr(Commands(), name)
+    def offered(method: Any) -> Any:
+        if isinstance(method, dict):
+            return {name: offered(one) for name, one in method.items()}
 
         @functools.wraps(method)
         def call(*args: Any, **kwargs: Any) -> None:
@@ -108,13 +112,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return call
 
     words = list(sys.argv[1:] if arguments is None else arguments)
-    first = next((word for word in words if not word.startswith("-")), None)
-    if (first is not None and first not in COMMANDS) or any(word.startswith("__") for word in words):
+    named = [word for word in words if not word.startswith("-")]
+    there: Sequence[str] = COMMANDS
+    if named[:1] == ["history"] and len(named) > 1:
+        named, there = named[1:], tuple(Commands.history)
+    if (named and named[0] not in there) or any(word.startswith("__") for word in words):
         # fire would take these for attributes of whatever it has in hand
-        print(f"bmac_stream: no such command; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"bmac_stream: no such command; there are {', '.join(there)}", file=sys.stderr)
         return 2
     try:
-        fire.Fire({name: offered(name) for name in COMMANDS}, command=words, name="bmac_stream")
+        fire.Fire(
+            {name: offered(getattr(Commands(), name)) for name in COMMANDS}, command=words, name="bmac_stream"
+        )
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
