@@ -15,9 +15,9 @@ and are not the file of a symbol of the store, are left alone.
 A full disk or a folder that cannot be written is named and tried again; the newest bars are written then. If
 BMAC, or another process of ours, writes that directory, nothing is written there until it has stopped.
 
-What it says on stdout is one line for each run_time: `all symbols ready` or `k/N symbols ready`; faults are
-lines that begin with `error: `. It ends with status 0 on SIGTERM or SIGINT, when the collector is gone, and
-when the process that started it is gone.
+What it says on stdout is one line for each run_time that the market has reached: `files of all symbols
+ready` or `files of k/N symbols ready`; faults are lines that begin with `error: `. It ends with status 0 on
+SIGTERM or SIGINT, when the collector is gone, and when the process that started it is gone.
 """
 
 import contextlib
@@ -50,6 +50,7 @@ from .bmac_layout import (
     Foreign,
     Mark,
     candle_folder,
+    exginfo_columns,
     exginfo_folder,
     exginfo_table,
     funding_table,
@@ -69,7 +70,6 @@ from .errors import (
     RunDirectoryTaken,
     ShmError,
     StoreBroken,
-    StoreNotFound,
     StoreRetired,
     SymbolNotFound,
     TableNotFound,
@@ -89,6 +89,8 @@ LOOK_S: Final = 60.0
 """Between two looks for a process of BMAC's."""
 WATCH_S: Final = 90.0
 """How long fresh files that are not ours are watched at most before the first is written."""
+HEARTBEAT_S: Final = 2.0
+"""A companion store that was silent for longer is asked how it is."""
 TOLD_S: Final = 10.0
 """Between two lines that say the same fault again."""
 _LOADING: Final = ("starting", "history", "catching up")
@@ -311,7 +313,7 @@ class RunDirectory:
 
     def _write_exginfo(self, newest: int) -> None:
         try:
-            info = self.store.exchange_info()
+            info = self.store.exchange_info().select(exginfo_columns(self.market))
         except (TableNotFound, StoreBroken) as error:
             log.debug("%s", error)
             return
@@ -324,12 +326,15 @@ class RunDirectory:
         self._exginfo.last_g = newest
 
     def _write_funding(self) -> None:
+        file = self._funding
         try:
             store = self.store.funding
-            if store.reader.complete_g <= self._funding.last_g:
-                return
             newest = store.reader.complete_g
-            n = min(self._n + 1, store.window)
+            if newest <= file.last_g:
+                if store.silence_s > HEARTBEAT_S:
+                    store.check()
+                return
+            n = min(self._n + 1, store.window)  # BMAC keeps time >= run_time - interval * num_candles
             end = store.open_time_of(newest + 1)
             rates, status = store.read_panel(
                 ("funding_rate", "status"),
@@ -337,11 +342,12 @@ class RunDirectory:
                 n,
                 run_time=end,
             )
-        except (StoreNotFound, Lagging) as error:
-            log.debug("%s", error)
-            return
         except StoreRetired:
             self.store.funding.reattach()
+            file.last_g = -1
+            return
+        except ShmError as error:  # not there yet, overtaken, not alive: the next look may find it
+            log.debug("%s: %s", type(error).__name__, error)
             return
         names = [""] * len(rates)
         for entry in store.reader.directory():
@@ -352,10 +358,11 @@ class RunDirectory:
             there = np.flatnonzero(status[:, k] == Status.BAR)
             if there.size:
                 rows.append((store.open_time_of(newest + 2 - n + k), there, rates[there, k]))
-        table = funding_table(names, rows, self.save_type == "feather", self._mark("funding"))
-        data = to_bytes(table, self.save_type)
-        self.n_written += self._funding.publish(data, ready_name("funding", end, self.zone))
-        self._funding.last_g = newest
+        if rows and rows[-1][0] == end:  # else it was not read at this run_time: nothing new
+            table = funding_table(names, rows, self.save_type == "feather", self._mark("funding"))
+            data = to_bytes(table, self.save_type)
+            self.n_written += file.publish(data, ready_name("funding", end, self.zone))
+        file.last_g = newest
 
     def _attempt(self, file: OneFile, work: Callable[[], None]) -> None:
         """`work` on one file, unless it failed a short while ago. Its failure is named and ends there."""
@@ -449,8 +456,8 @@ class RunDirectory:
             self._told_g = g
             n_ready = sum(self._candles[name].last_g >= g for name in self._names)
             now = datetime.now(ZoneInfo(self.zone))
-            n = len(self._names)
-            self._say(f"{now}, all symbols ready" if n_ready == n else f"{now}, {n_ready}/{n} symbols ready")
+            which = "all" if n_ready == len(self._names) else f"{n_ready}/{len(self._names)}"
+            self._say(f"{now}, files of {which} symbols ready")
         if self.n_skipped > self._told_skipped and time.monotonic() - self._told_behind > TOLD_S:
             self._told_behind = time.monotonic()
             self._say(
