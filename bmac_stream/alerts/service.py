@@ -46,7 +46,7 @@ FLUSH_S: Final = 2.0
 """What a clean end may take."""
 DIED_FLUSH_S: Final = 30.0
 """How long the news that the collector died is tried; nobody waits for this process then."""
-TICK_S: Final = 1.0
+TICK_S: Final = 0.25
 DISK_EVERY_S: Final = 30.0
 DISK_FREE: Final = 100 << 20
 """Less free space than this is told, bytes: a snapshot of a whole market has 50 to 100 MB."""
@@ -69,9 +69,10 @@ class Courier:
         self._first_pause_s = first_pause_s
         self._outbox: deque[tuple[float, Note]] = deque()
         self._wake = asyncio.Event()
-        self._hurry = False
+        self._hurry_s = math.inf
         self._busy = False
         self._said = -math.inf
+        self._told_lost = 0
 
     @property
     def idle(self) -> bool:
@@ -89,9 +90,9 @@ class Courier:
             self.lost += 1
         self._wake.set()
 
-    def hurry(self) -> None:
-        """The end is near: what waits for another attempt is tried at once."""
-        self._hurry = True
+    def hurry(self, pause_s: float) -> None:
+        """The end is near: what waits for another attempt is tried at once, then every `pause_s`."""
+        self._hurry_s = pause_s
         self._wake.set()
 
     async def run(self) -> None:
@@ -110,8 +111,10 @@ class Courier:
     async def _bring(self, since: float, note: Note) -> None:
         pause_s = self._first_pause_s
         while True:
+            lost = self.lost
+            more = {"messages that were lost": lost - self._told_lost} if lost > self._told_lost else {}
             try:
-                await self._sender.send(note)
+                await self._sender.send(note._replace(suppressed=note.suppressed | more))
             except SendFailed as error:
                 if not error.again or time.monotonic() - since > GIVE_UP_S or len(self._outbox) >= OUTBOX:
                     self.lost += 1
@@ -125,16 +128,16 @@ class Courier:
                 return
             else:
                 self.sent += 1
+                self._told_lost = lost
                 return
             await self._pause(wait_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep; once hurried, only a moment."""
-        until = time.monotonic() + seconds
-        while (left_s := until - time.monotonic()) > 0:
-            if self._hurry:
-                await asyncio.sleep(min(left_s, 0.3))
+        """Sleep; whoever is hurried wakes at once, and never sleeps for longer than that says."""
+        started, hurried = time.monotonic(), self._hurry_s
+        while (left_s := started + min(seconds, self._hurry_s) - time.monotonic()) > 0:
+            if self._hurry_s != hurried:
                 return
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
@@ -193,12 +196,14 @@ class Service:
             self._tasks.append(asyncio.create_task(self._look_at_disks()))
         hear = asyncio.create_task(self._hear(channel))
         end = asyncio.create_task(self.ended.wait())
-        await asyncio.wait({hear, end}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({hear, end, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
         hear.cancel()
         end.cancel()
         await asyncio.gather(hear, end, return_exceptions=True)
+        for task in done:
+            task.result()  # a bug: this process ends by it, and the collector starts it again
         self._drain(channel)
-        await self._flush(DIED_FLUSH_S if self.died else FLUSH_S)
+        await (self._flush(DIED_FLUSH_S, 3.0) if self.died else self._flush(FLUSH_S, 0.3))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -276,18 +281,17 @@ class Service:
                     self._add([("recovery", f"{path}: there is room again")])
             await asyncio.sleep(DISK_EVERY_S)
 
-    async def _flush(self, timeout_s: float) -> None:
+    async def _flush(self, timeout_s: float, pause_s: float) -> None:
         until = time.monotonic() + timeout_s
         if (note := self.limiter.take(time.monotonic(), last=True)) is not None:
             self._send(note)
         for courier in self.couriers:
-            courier.hurry()
+            courier.hurry(pause_s)
         while time.monotonic() < until and not all(courier.idle for courier in self.couriers):
             await asyncio.sleep(0.02)
-        for sender in self._senders:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(0.5):
-                    await sender.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await asyncio.gather(*(sender.close() for sender in self._senders), return_exceptions=True)
 
 
 def disk_low(path: Path) -> str | None:
