@@ -92,7 +92,7 @@ def grid_of(base_interval_ms: int, base_origin_ms: int, interval: str, offset_mi
 def fold(rows: F64, n: int, *, lead: int = 0, partly: bool = False) -> tuple[F64, U8]:
     """Consecutive longer bars made of base bars: (values float64[m, n_columns], status uint8[m]).
 
-    rows    float64[..., k]: base bars, oldest first; the first n_columns rows and the last, the status, count.
+    rows    float64[..., k]: base bars, oldest first; the first n_columns rows, and the last: status.
             A view of a store is good enough
     n       base bars in a longer one; k is m * n - lead
     lead    so many base bars before `rows` are certain not to exist: the symbol began within the first bar
