@@ -14,34 +14,40 @@ What happens at bar g:
   **members** of the cross-section are fixed (those whose bar was there) and the cross part is stepped once.
 - A late or revised bar comes as a correction: the symbol's own part goes back to a checkpoint from before it,
   else to the oldest bar in the store, and is stepped again. Which bar a symbol's state began with is in
-  `origin_g`: only factors that never forget depend on it. Past cross-sections stay as they were published,
-  with their members; only where the exchange revised a bar that had been a member is everything replayed.
+  `origin_g`: only factors that never forget depend on it.
+- The members of a past cross-section stay who they were: a late bar's symbol does not become one. Where the
+  correction changes what members brought to past cross-sections - the exchange revised a member's bar, or the
+  late bar is within the memory of what is ranked later, as in cs_rank(ts_mean(close, 3)) - these are stepped
+  again for the whole market, with the members recorded: from a checkpoint, once for all corrections that came
+  together; from the oldest bar in the store where the bar is older than the checkpoints (32 to 64 bars), and
+  that not more often than every `REPLAY_EVERY_S` seconds. Between two such replays, past cross-sections stay
+  as they were published.
 - A listed symbol's own factors begin with its oldest bar in the store; it is in cross-sections from the next
-  run_time on. A delisted one is NaN from then on.
+  run_time on. A delisted one is NaN from then on, and stays in the past cross-sections it was in.
+- Members of bars from before this engine (and the state it took up) are those the store has bars of.
 
 All of it is equal, to the bit, to `kernels.batch.batch` over the same bars, beginning with the same bar and
-with the same members (tests/bmac_stream/test_engine.py).
-One thing is not: where a factor remembers past cross-sections of own factors that look back themselves, such
-as ts_mean(cs_rank(ts_mean(close, 3)), 4), a late bar's neighbours in time stand in them as they were
-published, without that bar, until they are forgotten.
+with the same members (tests/bmac_stream/test_engine.py, test_engine_random.py).
 
 An Engine belongs to one thread. What it needs is allocated when it is made.
 """
 
 import asyncio
 import difflib
+import hashlib
 import os
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bmac_stream.client import RunTime, Store
 from bmac_stream.engine_loop import LOST, MOVED, advance, sleep, take_bars
+from bmac_stream.engine_members import Members
 from bmac_stream.errors import BmacError, Lagging
 from factor_defs import registry
 from kernels import ahead
@@ -49,16 +55,16 @@ from kernels.carry import carry
 from kernels.elementwise import bar_number
 from kernels.node import Node, field, replaced
 from kernels.plan import Plan
-from kernels.run import Program, peek, read_outputs, replay, step_cross
+from kernels.run import Program, copy_slot, peek, read_outputs, replay, step_cross
 from kernels.state import dump, load, put_back
-from shm import Status
+from shm import SlotState, Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bmac_stream.history import Factored
 
-__all__ = ["Engine", "FactorError", "Follower", "bound", "default_static", "named", "plan_factors"]
+__all__ = ["Engine", "FactorError", "Follower", "bound", "default_static", "named", "plan_factors", "reads"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -66,9 +72,14 @@ U8 = NDArray[np.uint8]
 
 CHECKPOINT_BARS: Final = 32
 """A copy of the state is kept from every so many bars, the newest two of them, for corrections."""
+REPLAY_EVERY_S: Final = 5.0
+"""Late bars that are older than every checkpoint cost the whole market's steps over all stored bars, 0.2 to
+1.5 s: not more often than this, so that a hundred symbols that are repaired one by one cost two replays."""
 _TRIES: Final = 100
 """How often a read of the store that corrections keep disturbing is tried again."""
 _SLICE_S: Final = 0.5
+_NOTES_FORMAT: Final = 2
+"""Of what is noted beside a saved state; 1 had no members."""
 _DEFAULTS: Final = ("is_btc", "group")
 """Static fields that every store has."""
 
@@ -98,12 +109,30 @@ class Follower:
     def redone(self, engine: "Engine", slot: int, g: int, values: F64, status: U8) -> None:
         """Own factors of a slot from bar g on were computed again."""
 
+    def crossed(self, engine: "Engine", g: int, values: F64) -> None:
+        """The cross parts of bars g to engine.g - 1 were computed again; values: float64[n, n_outputs,
+        max_symbols], all outputs of those bars."""
 
-class _Checkpoint(NamedTuple):
-    """The state as it was: each slot's next bar, and float64[n_rows, max_symbols]."""
 
-    next_g: I64
-    state: F64
+class _Checkpoint:
+    """The state as it was.
+
+    g       the bar that the market was to step next; -1 if it was between two bars: then each slot's own part
+            is good, and the cross part is not
+    next_g  int64[max_symbols]: each slot's next bar; -1 for one that was not in use
+    state   float64[n_rows, max_symbols]
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.g = -1
+        self.next_g: I64 = np.full(program.n_slots, -1, np.int64)
+        # Columns that nobody used hold what a program begins with: kernels keep places of cells in there.
+        self.state: F64 = program.state.copy()
+
+    def clear(self) -> None:
+        """Of no use any more."""
+        self.g = -1
+        self.next_g[:] = -1
 
 
 class Engine:
@@ -155,6 +184,10 @@ class Engine:
         self._n_slots = 0
         self._corrections = 0
         self._told_g = -1
+        self._unborn: set[int] = set()
+        self._recorded = Members(store.window, self._capacity)
+        self._replayed_at = -np.inf
+        self._due = False
         self._use(named(factors))
         if state is None or not self._restore(Path(state)):
             self.poll()
@@ -207,6 +240,10 @@ class Engine:
             made[own] = out[own, 0]
         return made
 
+    def members_of(self, slot: int, g: int, n: int) -> U8:
+        """Whether a slot was in the cross-section of bars g, g + 1, ...: uint8[n]; 0: no, or not known."""
+        return self._recorded.of(slot, g, g + n)
+
     def peek(self, symbol: str) -> F64 | None:
         """What the own factors would be if the forming bar closed as it is now: float64[n_factors], a copy.
 
@@ -251,6 +288,10 @@ class Engine:
             if reader.n_corrections != self._corrections:
                 before = self.g
                 self._take_corrections()
+                finished += self.g - before
+            elif self._due and self._may_replay():
+                before = self.g
+                self._start()
                 finished += self.g - before
             complete = reader.complete_g >= self.g
             n = self._advance()
@@ -315,7 +356,11 @@ class Engine:
             await asyncio.sleep(0)
 
     def set_factors(
-        self, factors: Mapping[str, Node] | Sequence[registry.Entry], *, follower: Follower | None = None
+        self,
+        factors: Mapping[str, Node] | Sequence[registry.Entry],
+        *,
+        follower: Follower | None = None,
+        statics: Mapping[str, Mapping[str, float]] | None = None,
     ) -> int:
         """Compute these factors from now on; returns how many calls go on from the old ones.
 
@@ -323,11 +368,24 @@ class Engine:
         is then the later of the two beginnings. FactorError, and nothing changes, if they cannot be computed.
 
         follower  who is told from now on; it begins with every symbol
+        statics   as for `Engine`; None: as they are. What is made of one that changed begins anew
         """
         self.poll()
+        former, nodes = self.statics, named(factors)
+        if statics is not None:
+            self.statics = dict(statics)
+        changed = {
+            name
+            for name in {*former, *self.statics}
+            if dict(former.get(name, {})) != dict(self.statics.get(name, {}))
+        }
         old, values, origin = self.program, self._values, self.origin_g.copy()
         known = dict(zip(self.plan.names, self.plan.nodes, strict=True))
-        self._use(named(factors))
+        try:
+            self._use(nodes)
+        except BaseException:
+            self.statics = former
+            raise
         self._follower = follower
         if self.g < 0:
             return 0
@@ -339,16 +397,16 @@ class Engine:
         next_g[~self._active] = -1
         origin[next_g < 0] = -1
         self.members[:] = np.where(next_g >= 0, members, 0.0)
-        for slot in np.flatnonzero(next_g > self.g):  # its own bar is there already: one ahead
+        for slot in np.flatnonzero((next_g > self.g) & (origin <= self.g)):  # its own bar is there already
             for last in (self._last, self._last_status):
                 last[:-1, ..., slot] = last[1:, ..., slot].copy()
             self._replay_slot(int(slot), self.g, int(next_g[slot]))
         self.next_g[:] = np.where(next_g >= 0, next_g, self.next_g)
         self.origin_g[:] = np.maximum(self.origin_g, origin)
-        shared = carry(old, self.program, next_g)
+        shared = carry(old, self.program, next_g, changed)
         goes_on = next_g >= 0
         for i, (name, node) in enumerate(zip(self.plan.names, self.plan.nodes, strict=True)):
-            if known.get(name) is node:
+            if known.get(name) is node and not reads(node, changed):
                 self._values[i, goes_on] = values[list(known).index(name), goes_on]
         self._checkpoint()
         self._tell_all()
@@ -368,15 +426,20 @@ class Engine:
         run_time."""
         if self.g < 0:
             raise ValueError("there is no state before the market's first run_time")
+        if self._due:  # which corrections are still to be seen in past cross-sections is not saved
+            self._start()
         symbols = {name: slot for name, slot in self.store.symbols.items() if self.next_g[slot] >= 0}
         slots = list(symbols.values())
         notes = {
+            "format": _NOTES_FORMAT,
+            "statics": self._statics_hash(),
             "source": self.store.source,
             "interval_ms": self.store.interval_ms,
             "origin_ms": self.store.origin_ms,
             "epoch": self.store.reader.epoch,
             "corrections": self._corrections,
             "g": self.g,
+            "members": self._recorded.saved(self._n_slots),
             "slots": slots,
             "next_g": self.next_g[slots].tolist(),
             "origin_g": self.origin_g[slots].tolist(),
@@ -398,8 +461,15 @@ class Engine:
             notes, reader = saved.notes, self.store.reader
             mine = (self.store.source, self.store.interval_ms, self.store.origin_ms, reader.epoch)
             theirs = tuple(notes[key] for key in ("source", "interval_ms", "origin_ms", "epoch"))
+            if notes.get("format") != _NOTES_FORMAT:
+                raise ValueError(
+                    f"its notes have format {notes.get('format')}, this program's {_NOTES_FORMAT}"
+                )
             if theirs != mine:
                 raise ValueError(f"it is of the store {theirs}, this one is {mine}")
+            self._recorded.take(notes["members"])  # true of this store, whatever becomes of the state
+            if notes["statics"] != self._statics_hash():
+                raise ValueError("symbols had other groups, or other static values")
             g, oldest = int(notes["g"]), reader.complete_g + 1 - self.store.window
             if not oldest <= g <= reader.complete_g + 1:
                 raise ValueError(f"it ends before bar {g}, the store holds {oldest} to {reader.complete_g}")
@@ -426,7 +496,14 @@ class Engine:
             self._status[early] = self.store.reader.data[early, -1, g % self.store.cap]
         if self._has_cross:
             self.members[:] = program.state[self.plan.member_row] == 1.0
+        self._n_slots = self.store.reader.n_slots
+        self._checkpoint()
         return True
+
+    def _statics_hash(self) -> str:
+        """16 hex digits over the values that the plan's static fields were given."""
+        given = {name: sorted(self.statics.get(name, {}).items()) for name in sorted(self.plan.statics)}
+        return hashlib.blake2b(repr(given).encode(), digest_size=8).hexdigest()
 
     # ---- inside --------------------------------------------------------------------------------------
 
@@ -450,10 +527,11 @@ class Engine:
         self._bars: F64 = np.empty((self.store.cap, len(plan.fields) + 1))
         self._last: F64 = np.full((self.depth + 1, len(plan.names), self._capacity), np.nan)
         self._last_status: F64 = np.zeros((self.depth + 1, self._capacity))
-        self._checkpoints = [
-            _Checkpoint(np.full(self._capacity, -1, np.int64), np.full_like(self.program.state, np.nan))
-            for _ in range(2)
-        ]
+        self._checkpoints = [_Checkpoint(program) for _ in range(2)]
+        self._nobody: F64 = np.zeros(self.store.cap)
+        self._cross_memory = max(
+            (x for x, c in zip(plan.memory, plan.is_cross, strict=True) if c), default=0.0
+        )
 
     def _slot(self, symbol: str) -> int:
         slot = self.store[symbol].slot
@@ -465,6 +543,8 @@ class Engine:
         """Everything from the stored bars, all symbols at once."""
         known = self.next_g >= 0
         self._replay_all(None)
+        self._checkpoint()
+        self._due = False
         if self._follower is not None:
             for slot in np.flatnonzero(known & (self.next_g < 0)):
                 self._follower.ended(self, int(slot))
@@ -472,11 +552,22 @@ class Engine:
         self.started_from = f"the stored bars, from bar {first} on{self._refused}"
         self._tell_all()
 
+    def _may_replay(self) -> bool:
+        """Whether late bars may cost a replay of everything now; if so, it is the one for some time."""
+        now = time.monotonic()
+        if now - self._replayed_at < REPLAY_EVERY_S:
+            return False
+        self._replayed_at = now
+        return True
+
     def _replay_all(self, end: int | None) -> None:
-        """Step bars up to `end` (exclusive; None: all that is complete) for all slots, from the oldest on."""
+        """Step bars up to `end` (exclusive; None: all that is complete) for all slots, from the oldest on.
+
+        Members are those recorded; for bars of which nothing is, the symbols that the store has bars of.
+        """
         reader, program = self.store.reader, self.program
-        data, cap = reader.data, self.store.cap
-        n_columns = data.shape[1]
+        for checkpoint in self._checkpoints:
+            checkpoint.clear()
         for _ in range(_TRIES):
             self._look_for_slots()
             corrections = reader.n_corrections
@@ -484,21 +575,57 @@ class Engine:
             stop = token.g_end if end is None else end
             first = max(0, token.oldest)
             n, n_slots = stop - first, token.n_slots
-            cell = first % cap
             program.reset()
-            status = data[:n_slots, -1, cell : cell + n]
             there = np.zeros((n, n_slots))
-            active = self._active[:n_slots]
-            there[:, active] = (status[active] == Status.BAR).T
-            source = data.ctypes.data + 8 * cell
-            done = 0
-            oldest = np.array([reader.first_g(slot) for slot in range(n_slots)], np.int64)
-            begins = np.where(active & (oldest > first), oldest - first, -1)
-            untold = max(0, n - self.depth)
-            for part in sorted({untold, n, *(int(at) for at in np.unique(begins) if 0 <= at < n)}):
-                if part == done:
-                    continue
-                out = 0 if part <= untold else self._last[done - n :].ctypes.data
+            counted = self._counted[:n_slots]
+            there[:, counted] = (self._stored_status(first, n, n_slots)[counted] == Status.BAR).T
+            self._recorded.put_into(first, there)
+            begins = np.array([reader.first_g(slot) for slot in range(n_slots)], np.int64)
+            early = self._checkpoints[0]  # the one that `_checkpoint` leaves
+            early.g = stop - CHECKPOINT_BARS
+            self._step_all(first, stop, there, begins)
+            if reader.panel_valid(token):
+                break
+        else:
+            raise Lagging(f"store {self.store.name!r}: bars were corrected during each of {_TRIES} replays")
+        self.g, self._n_slots, self._corrections = stop, n_slots, corrections
+        self._recorded.replace(first, there)
+        active = self._active[:n_slots]
+        self.next_g[:] = self.origin_g[:] = -1
+        self.next_g[:n_slots][active] = np.maximum(begins, stop)[active]
+        self.origin_g[:n_slots][active] = np.maximum(begins, first)[active]
+        if early.g > first:
+            early.next_g[:n_slots][active] = np.maximum(begins, early.g)[active]
+        else:
+            early.clear()
+        self._settle()
+        self.members[:] = 0.0
+        if n:
+            self.members[:n_slots] = there[-1]
+
+    def _stored_status(self, first: int, n: int, n_slots: int) -> F64:
+        """A view of the status of n bars, float64[n_slots, n]."""
+        cell = first % self.store.cap
+        return self.store.reader.data[:n_slots, -1, cell : cell + n]
+
+    def _step_all(self, first: int, stop: int, there: F64, begins: I64) -> None:
+        """Both parts of bars [first, stop) for the slots from 0 on, straight from the store; the newest
+        outputs and their status to `_last`. The caller asks whether the bars held.
+
+        there   float64[stop - first, n_slots]: the members
+        begins  int64[n_slots]: each slot's first bar; nothing of before is remembered
+        Checkpoints that are of a bar in between are taken.
+        """
+        program, data, cap = self.program, self.store.reader.data, self.store.cap
+        n, n_slots = there.shape
+        n_columns = data.shape[1]
+        source = data.ctypes.data + 8 * (first % cap)
+        untold = max(0, n - self.depth)
+        inside = np.unique(begins[(begins > first) & (begins < stop)]) - first
+        taken = [checkpoint.g - first for checkpoint in self._checkpoints if first < checkpoint.g <= stop]
+        done = 0
+        for part in sorted({untold, n, *inside.tolist(), *taken}):
+            if part > done:
                 replay(
                     program.address,
                     first + done,
@@ -511,53 +638,58 @@ class Engine:
                     n_columns * 2 * cap,
                     1,
                     there[done:].ctypes.data if self._has_cross else 0,
-                    out,
+                    self._last[done - n :].ctypes.data if done >= untold else 0,
                     self._capacity,
                     self._last[0].size,
                 )
-                done = part
-                for slot in np.flatnonzero(begins == done):  # nothing of before its first bar is remembered
-                    program.reset(int(slot))
-            for slot in np.flatnonzero(begins > n):
+            done = part
+            for slot in np.flatnonzero(begins == first + done) if 0 < part < n else ():
                 program.reset(int(slot))
-            kept = min(n, self.depth)
-            self._last_status[:] = 0.0
-            self._last_status[self.depth + 1 - kept :, :n_slots] = status[:, n - kept :].T
-            if reader.panel_valid(token):
-                break
-        else:
-            raise Lagging(f"store {self.store.name!r}: bars were corrected during each of {_TRIES} replays")
-        self.g, self._n_slots, self._corrections = stop, n_slots, corrections
-        self.next_g[:] = -1
-        self.next_g[: len(active)][active] = stop
-        self.origin_g[:] = -1
-        self.origin_g[:n_slots][active] = np.maximum(oldest, first)[active]
-        for slot in np.flatnonzero(~active):
+            for checkpoint in self._checkpoints:
+                if first < checkpoint.g == first + done:
+                    np.copyto(checkpoint.state, program.state)
+                    for slot in np.flatnonzero(begins > checkpoint.g):
+                        checkpoint.state[:, slot] = program.fresh(int(slot))
+        for slot in np.flatnonzero(begins >= stop):
             program.reset(int(slot))
             self._last[:, :, slot] = np.nan
-        for slot in np.flatnonzero(begins >= n):
-            self._last[:, :, slot] = np.nan
+        kept = min(n, self.depth)
+        status = self._stored_status(first, n, n_slots)
+        self._last_status[:] = 0.0
+        self._last_status[self.depth + 1 - kept :, :n_slots] = status[:, n - kept :].T
+
+    def _settle(self) -> None:
+        """All was stepped up to `g`: who is not there any more is forgotten, values are of `g - 1`."""
+        gone = self.next_g < 0
+        for slot in np.flatnonzero(gone[: self._n_slots]):
+            self.program.reset(int(slot))
+        self._last[:, :, gone] = np.nan
         self._values[:] = np.nan
-        self._values[:, :n_slots] = self._last[-1, :, :n_slots]
-        self.members[:] = 0.0
-        if n:
-            self.members[:n_slots] = there[-1]
-        for checkpoint in self._checkpoints:
-            checkpoint.next_g[:] = -1
-        self._checkpoint()
+        self._values[:, : self._n_slots] = self._last[-1, :, : self._n_slots]
+        self._unborn = {int(slot) for slot in np.flatnonzero(self.next_g > self.g)} - self._ahead()
+
+    def _ahead(self) -> set[int]:
+        """Slots whose own part has stepped the bar that the market is at."""
+        return {int(slot) for slot in np.flatnonzero((self.next_g > self.g) & (self.origin_g <= self.g))}
 
     def _checkpoint(self) -> None:
         self._checkpoints.reverse()
         newest, width = self._checkpoints[0], self._width()
+        newest.g = -1 if self._ahead() else self.g
         newest.next_g[:] = self.next_g
         np.copyto(newest.state[:, :width], self.program.state[:, :width])
 
     def _look_for_slots(self) -> None:
-        """Which slots have bars to step: those of readable symbols."""
+        """Which slots have bars to step: those of readable symbols. Those delisted were members as well."""
         self._directory = self.store.reader.directory_version
         self._active = np.zeros(self._capacity, bool)
         self._active[self.store.slots] = True
         self._n_slots = self.store.reader.n_slots
+        self._counted = self._active.copy()
+        now = self.store.symbols
+        for entry in self.store.reader.directory():
+            if entry.state == SlotState.DELISTED and entry.symbol not in now:
+                self._counted[entry.slot] = True
         if self.plan.statics and self._static_version != self._directory:
             self._static_version = self._directory
             for name in self.plan.statics:
@@ -574,20 +706,33 @@ class Engine:
             self._begin(int(slot))
         for slot in np.flatnonzero(~self._active & (self.next_g >= 0)):
             self.next_g[slot] = self.origin_g[slot] = -1
-            for checkpoint in self._checkpoints:
-                checkpoint.next_g[slot] = -1
+            self._unborn.discard(int(slot))
             self.program.reset(int(slot))
             self._values[:, slot] = np.nan
             if self._follower is not None:
                 self._follower.ended(self, int(slot))
 
     def _begin(self, slot: int) -> None:
-        """A listed symbol: its own part over its stored bars up to the present one."""
-        self.program.reset(slot)
+        """A listed symbol: its stored bars up to the present one, in which it was no member."""
+        program, scratch = self.program, self._scratch
+        program.reset(slot)
         first = self._oldest(slot)
         stop = max(first, self.g)
-        n = self._replay_slot(slot, first, stop)
+        copy_slot(program.address, slot, scratch.address, 0)
+
+        def take(checkpoint: _Checkpoint) -> None:
+            checkpoint.state[:, slot] = scratch.state[:, 0]
+
+        for checkpoint in self._checkpoints:
+            checkpoint.next_g[slot] = -1 if checkpoint.g < 0 else max(first, checkpoint.g)
+            if first >= checkpoint.g:
+                take(checkpoint)
+        taken = [c for c in self._checkpoints if c.g > first]
+        n = self._replay_slot(slot, first, stop, taken, take, alone=True)
+        copy_slot(scratch.address, 0, program.address, slot)
         self.next_g[slot], self.origin_g[slot] = stop, first
+        if first > self.g:
+            self._unborn.add(slot)
         self._values[:, slot] = self._last[-1, :, slot] if n else np.nan
         if self._follower is not None:
             n = min(n, self.depth)
@@ -597,8 +742,21 @@ class Engine:
         reader = self.store.reader
         return max(reader.first_g(slot), reader.count(slot) - self.store.window, 0)
 
-    def _replay_slot(self, slot: int, first: int, stop: int) -> int:
-        """Step a slot's own part over bars [first, stop); how many of its newest outputs are in `_last`."""
+    def _replay_slot(
+        self,
+        slot: int,
+        first: int,
+        stop: int,
+        checkpoints: Sequence[_Checkpoint] = (),
+        take: Callable[[_Checkpoint], None] = lambda checkpoint: None,
+        *,
+        alone: bool = False,
+    ) -> int:
+        """Step a slot's own part over bars [first, stop); how many of its newest outputs are in `_last`.
+
+        checkpoints  which to `take` when their bar is reached
+        alone        on the scratch, and the cross part too, with no members: nobody else is in there
+        """
         reader = self.store.reader
         n = stop - first
         if n <= 0:
@@ -614,26 +772,32 @@ class Engine:
             raise Lagging(
                 f"store {self.store.name!r}: slot {slot} was corrected during each of {_TRIES} reads"
             )
+        program, place = (self._scratch, 0) if alone else (self.program, slot)
+        due = {int(c.next_g[slot]) - first: c for c in checkpoints}
         kept = min(n, self.depth + 1)
         done = 0
-        for part in (n - kept, n):
-            replay(
-                self.program.address,
-                first + done,
-                part - done,
-                slot,
-                1,
-                self._bars[done:].ctypes.data,
-                self._order.ctypes.data,
-                1,
-                0,
-                self._bars.shape[1],
-                0,
-                0 if part < n else self._last[-kept:].ctypes.data,
-                self._capacity,
-                self._last[0].size,
-            )
+        for part in sorted({n - kept, n, *due}):
+            told = done >= n - kept
+            if part > done:
+                replay(
+                    program.address,
+                    first + done,
+                    part - done,
+                    place,
+                    1,
+                    self._bars[done:].ctypes.data,
+                    self._order.ctypes.data,
+                    1,
+                    0,
+                    self._bars.shape[1],
+                    self._nobody.ctypes.data if alone and self._has_cross else 0,
+                    self._last[done - n, :, slot - place :].ctypes.data if told else 0,
+                    self._capacity,
+                    self._last[0].size,
+                )
             done = part
+            if part in due:
+                take(due[part])
         self._last_status[-kept:, slot] = self._bars[n - kept : n, -1]
         return kept
 
@@ -669,12 +833,16 @@ class Engine:
         if not self._has_cross:
             self._note_members(g)
         read_outputs(self.program.address, g, 0, self._n_slots, self._values.ctypes.data, self._capacity)
+        for slot in [slot for slot in self._unborn if self.next_g[slot] == self.g]:
+            self.program.reset(slot)  # the cross part has no memory of before its first bar
+            self._unborn.discard(slot)
         if self.g % CHECKPOINT_BARS == 0:
             self._checkpoint()
 
     def _note_members(self, g: int) -> None:
         np.equal(self._status, float(Status.BAR), out=self.members)
         self.members *= self.next_g == g + 1
+        self._recorded.record(g, self.members)
 
     def _width(self) -> int:
         """Slots that the cross part looks at: those in use, rounded up so that listings seldom change it."""
@@ -689,17 +857,76 @@ class Engine:
             return
         self._corrections = following
         from_g: dict[int, int] = {}
+        changed = self.g
         for _, slot, g, old, _ in entries:
             if self.origin_g[slot] <= g < self.next_g[slot]:
                 from_g[slot] = min(g, from_g.get(slot, g))
-                if self._has_cross and old == Status.BAR and g < self.g:
-                    self._start()
-                    return
+                changed = min(changed, self._first_changed(slot, g, old))
+            elif self.next_g[slot] < 0 and self._first_changed(slot, g, old) < self.g:
+                changed = min(
+                    changed, g
+                )  # delisted since: nothing of its own goes on, so from before the bar
+        if changed < self.g and self._checkpoint_before(changed) is None and self._may_replay():
+            self._start()
+            return
         try:
             for slot, g in from_g.items():
                 self._redo(slot, g)
+            if changed < self.g:
+                checkpoint = self._checkpoint_before(changed)
+                if checkpoint is None:
+                    self._due = True
+                else:
+                    self._redo_market(checkpoint, changed)
         except Lagging:  # so far behind that bars since the checkpoint are gone
             self._start()
+
+    def _first_changed(self, slot: int, g: int, old: int) -> int:
+        """The first past cross-section that is another when a slot's bar g is; `self.g` if there is none."""
+        if not self._has_cross or g >= self.g or g + self._cross_memory < self.g - self.depth:
+            return self.g
+        recorded = self._recorded
+        if recorded.of(slot, g, g + 1)[0] if g >= recorded.first else old == Status.BAR:
+            return g
+        end = min(float(self.g), g + 1 + self.plan.gate_memory)
+        later = np.flatnonzero(recorded.of(slot, g + 1, int(end)))
+        return g + 1 + int(later[0]) if len(later) else self.g
+
+    def _checkpoint_before(self, g: int) -> _Checkpoint | None:
+        """The newest checkpoint of the whole market from before bar g."""
+        for checkpoint in self._checkpoints:
+            if 0 <= checkpoint.g <= g and (checkpoint.next_g[self.next_g >= 0] >= 0).all():
+                return checkpoint
+        return None
+
+    def _redo_market(self, checkpoint: _Checkpoint, changed: int) -> None:
+        """Step both parts of all slots again from a checkpoint on, with the members recorded: past
+        cross-sections from bar `changed` on are others."""
+        reader, program, begin = self.store.reader, self.program, checkpoint.g
+        n_slots, width = self._n_slots, self._width()
+        begins = checkpoint.next_g[:n_slots].copy()
+        there = np.zeros((self.g - begin, n_slots))
+        self._recorded.put_into(begin, there)
+        for _ in range(_TRIES):
+            token = reader.panel_token(self.store.window)
+            if token.oldest > begin:
+                raise Lagging(f"store {self.store.name!r}: bar {begin} is older than its window")
+            np.copyto(program.state[:, :width], checkpoint.state[:, :width])
+            program.put_statics()
+            self._step_all(begin, self.g, there, begins)
+            if reader.panel_valid(token):
+                break
+        else:
+            raise Lagging(f"store {self.store.name!r}: bars were corrected during each of {_TRIES} replays")
+        for other in self._checkpoints:
+            if other.g < 0:
+                other.clear()
+        self._settle()
+        if self._follower is not None:
+            n = min(self.depth, self.g - changed)
+            self._follower.crossed(self, self.g - n, self._last[self.depth + 1 - n :])
+        for slot in self._ahead():
+            self._replay_slot(slot, self.g, int(self.next_g[slot]))
 
     def _redo(self, slot: int, g: int) -> None:
         program, own, next_g = self.program, self.plan.own_rows, int(self.next_g[slot])
@@ -716,10 +943,16 @@ class Engine:
                 )
             program.state[own, slot] = program.fresh(slot)[own]
             self.origin_g[slot] = first
-        for checkpoint in self._checkpoints:
-            if checkpoint.next_g[slot] > g:  # it holds the bar as it was
+
+        def take(checkpoint: _Checkpoint) -> None:
+            checkpoint.state[own, slot] = program.state[own, slot]
+
+        after = [c for c in self._checkpoints if c.next_g[slot] > g]  # they hold the bar as it was
+        for checkpoint in after:
+            if checkpoint.next_g[slot] < first:
                 checkpoint.next_g[slot] = -1
-        kept = self._replay_slot(slot, first, next_g)
+        after = [c for c in after if c.next_g[slot] >= first]
+        kept = self._replay_slot(slot, first, next_g, after, take)
         if next_g > self.g:
             self._status[slot] = self._last_status[-1, slot]
         last = self._last[self.depth + 1 - kept :, :, slot]
@@ -819,6 +1052,19 @@ def named(factors: Mapping[str, Node] | Sequence[registry.Entry]) -> Mapping[str
         raise FactorError(
             f"{type(error).__name__} in {last.filename}, line {last.lineno}: {error}"
         ) from error
+
+
+def reads(node: Node, names: Iterable[str]) -> bool:
+    """Whether one of these fields is in an expression."""
+    sought, seen, left = set(names), set[Node](), [node]
+    while left and sought:
+        one = left.pop()
+        if one.operator is None and one.name in sought:
+            return True
+        new = [x for x in one.inputs if x not in seen]
+        seen.update(new)
+        left += new
+    return False
 
 
 def default_static(name: str, symbols: Iterable[str]) -> Mapping[str, float]:

@@ -94,15 +94,16 @@ class FactorWriter(Follower):
             self._ahead.discard(slot)
         self.own.add("replays")
         if self.cross is not None:
-            # Past cross-sections are not made up for a symbol that was in none; and a symbol may be a bar
-            # ahead of the newest one.
+            # A symbol may be a bar ahead of the newest cross-section.
             n = max(0, min(len(values), engine.g - g))
-            rows = np.full((n, len(self._cross_outputs) + 1), np.nan)
-            rows[:, :-1] = values[:n, self._cross_outputs]
-            rows[:, -1] = np.isfinite(rows[:, :-1]).any(axis=1)
-            if n and g + n == engine.g:
-                rows[-1, -1] = engine.members[slot]
-            self._cross_slots[slot] = _follow_on(self.cross, symbol, g, rows, status[:n])
+            rows, members = self._cross_part(engine, slot, g, values[:n])
+            self._cross_slots[slot] = _follow_on(self.cross, symbol, g, rows, members)
+
+    def _cross_part(self, engine: Engine, slot: int, g: int, values: F64) -> tuple[F64, U8]:
+        """Rows of a slot from its outputs of bars g, g + 1, ..., and their status."""
+        members = engine.members_of(slot, g, len(values))
+        rows = np.column_stack([values[:, self._cross_outputs], members])
+        return rows, np.where(members == 1, Status.BAR, Status.ABSENT).astype(np.uint8)
 
     def ended(self, engine: Engine, slot: int) -> None:
         """A symbol was delisted."""
@@ -183,6 +184,17 @@ class FactorWriter(Follower):
         rows = np.column_stack([values[:, self._own_outputs], np.full(len(values), engine.origin_g[slot])])
         n = _set_right(self.own, int(self._slots[slot]), g, rows, status)
         self.own.add("corrected_rows", n)
+
+    def crossed(self, engine: Engine, g: int, values: F64) -> None:
+        """Set right the cross-sections that a late bar changed, symbol by symbol."""
+        if self.cross is None:
+            return
+        n = 0
+        for slot, mine in enumerate(self._cross_slots.tolist()):
+            if mine >= 0:
+                rows, status = self._cross_part(engine, slot, g, values[:, :, slot])
+                n += _set_right(self.cross, mine, g, rows, status)
+        self.cross.add("corrected_rows", n)
 
     def heartbeat(self, phase: str) -> None:
         """Say that the engine is there, and what it does."""

@@ -1,5 +1,8 @@
 """From one plan to another at run time: what both compute goes on as if nothing had happened."""
 
+import re
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,11 +12,13 @@ from kernels.run import Program
 __all__ = ["carry"]
 
 
-def carry(old: Program, new: Program, next_g: NDArray[np.int64]) -> int:
+def carry(old: Program, new: Program, next_g: NDArray[np.int64], changed: Iterable[str] = ()) -> int:
     """Give `new` what `old` remembers of the calls that both plans make; returns how many calls they share.
 
     Both have done every slot's bars up to next_g - 1 (int64[n_slots]; below 0: the slot is not in use). What
     `new` has from its own warm-up stays where `old` remembers less of the past.
+
+    changed  static fields that have other values now: what is made of them stays as `new` has it
     ValueError if the programs are of different sizes.
     """
     if old.n_slots != new.n_slots:
@@ -24,14 +29,16 @@ def carry(old: Program, new: Program, next_g: NDArray[np.int64]) -> int:
     # Two operators of one name, such as a user's own before and after an edit, share nothing, nor does
     # anything that is made of them.
     others = [
-        step.text
+        re.escape(step.text)
         for step in new.plan.steps
         if (known := calls.get((step.text, step.cross))) and known.operator.kernel is not step.operator.kernel
     ]
+    others += [rf"(?<![\w.:]){re.escape(name)}(?![\w(])" for name in changed]
+    apart = re.compile("|".join(others) or r"(?!)")
     shared = 0
     for step in new.plan.steps:
         known = calls.get((step.text, step.cross))
-        if known is None or any(text in step.text for text in others):
+        if known is None or apart.search(step.text):
             continue
         shared += 1
         rows = np.arange(step.n_own_rows)

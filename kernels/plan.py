@@ -4,6 +4,8 @@ Equal expressions are one step. A step belongs to the **own** part (one symbol's
 an operator that looks across symbols, to the **cross** part, which steps once for each run_time with all
 symbols. Nothing is shared across that border: what the cross part takes from the own part goes through a
 gate, which lets through only the symbols that are members at that run_time, and has a history of its own.
+So does what is made of a cross-section before it enters the next one: a mean of ranks has a value for who was
+a member yesterday, and must not be ranked today.
 
 Rows of the state block:
 
@@ -125,6 +127,9 @@ class Plan:
         """For each output: bars that pass before its first value, when no bar is missing."""
         self.memory: Final = tuple(bars[node][1] for node in self.nodes)
         """For each output: bars after which it no longer depends on the first bar; inf: it always does."""
+        entering = (call.inputs[0] for call in calls if call.nodes[0].operator is GATE)
+        self.gate_memory: Final = max((bars[x][1] for x in entering if x not in cross), default=0.0)
+        """The same of what enters the cross part: so many later cross-sections a changed bar is seen in."""
 
     @property
     def n_rows(self) -> int:
@@ -215,7 +220,7 @@ def _calls(outputs: Sequence[Node]) -> list[_Call]:
             continue
         inputs = []
         for x in group[0].inputs:
-            if group[0].operator is not GATE and not cross[x] and x.value is None and x is not MEMBER:
+            if _needs_gate(group[0], x, cross):
                 gate = GATE(x, MEMBER)[0]
                 if gate not in opened:
                     opened.add(gate)
@@ -228,6 +233,17 @@ def _calls(outputs: Sequence[Node]) -> list[_Call]:
             opened.add(group[0])
             behind.append(_Call(group, tuple(inputs), True))
     return own + behind
+
+
+def _needs_gate(reader: Node, x: Node, cross: Mapping[Node, bool]) -> bool:
+    """Whether who is no member may have a value of x that `reader` must not see: all of the own part, and
+    what stands between two operators across symbols, such as a mean of ranks or a rank that was filled."""
+    if reader.operator is GATE or x.value is not None or x is MEMBER:
+        return False
+    if not cross[x]:
+        return True
+    assert reader.operator is not None and x.operator is not None
+    return reader.operator.cross and not x.operator.cross
 
 
 def _bars(calls: Sequence[_Call]) -> dict[Node, tuple[float, float]]:

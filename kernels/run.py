@@ -342,10 +342,14 @@ class Program:
         """Forget everything of one slot, or of all."""
         if slot is None:
             self._block[:] = self.plan.initial[:, None]
-            for i, row in self._static_rows:
-                self.state[row] = self._statics[i]
+            self.put_statics()
         else:
             self.state[:, slot] = self.fresh(slot)
+
+    def put_statics(self) -> None:
+        """Give each slot its static fields again, after `state` was written from elsewhere."""
+        for i, row in self._static_rows:
+            self.state[row] = self._statics[i]
 
     def fresh(self, slot: int) -> NDArray[np.float64]:
         """What a slot's state is before its first bar: float64[n_rows], a copy."""

@@ -11,11 +11,11 @@ import pytest
 import bmac_stream
 from bmac_stream.bar import COLUMNS
 from bmac_stream.config import Config
-from bmac_stream.engine import CHECKPOINT_BARS, Engine, FactorError
+from bmac_stream.engine import CHECKPOINT_BARS, REPLAY_EVERY_S, Engine, FactorError
 from bmac_stream.engine_process import statics_of
 from factor_defs import registry
 from kernels.batch import batch
-from kernels.cross_section import GATE, cs_neutralise, cs_rank
+from kernels.cross_section import GATE, cs_demean, cs_mean, cs_neutralise, cs_rank
 from kernels.cumulative import cum_sum
 from kernels.elementwise import fill, is_missing, select
 from kernels.exponential import ema
@@ -102,6 +102,13 @@ class Market:
             self.put(int(slot), (late or {}).get(int(slot), Status.BAR))
         self.complete()
 
+    def close_but(self, *without: int) -> None:
+        """One bar of every live symbol but these, which begin later."""
+        for slot in self.writer.symbols.values():
+            if slot not in without:
+                self.put(slot)
+        self.complete()
+
     def attach(self) -> bmac_stream.Store:
         return bmac_stream.attach("bars", directory=self.directory)
 
@@ -110,16 +117,15 @@ class Market:
         plan = Plan(which or nodes())
         n = self.g - FIRST
         bars, members = self.bars[:n].copy(), self.members[:n].copy()
-        for slot, first in enumerate(origin):
-            begin = n if first < 0 else first - FIRST
-            bars[:begin, :, slot] = np.nan
         start = min(int(first) for first in origin if first >= 0) - FIRST
+        for slot, first in enumerate(origin):  # those delisted are in the past cross-sections they were in
+            bars[: max(first - FIRST, 0), :, slot] = np.nan
         columns = {name: i for i, name in enumerate(COLUMNS)}
         out = batch(
             Program(plan, bars.shape[2]),
             np.ascontiguousarray(bars[start:]),
             g=FIRST + start,
-            first=np.array([first if first >= 0 else FIRST + n for first in origin], np.int64),
+            first=np.array([first if first >= 0 else FIRST + start for first in origin], np.int64),
             columns=columns,
             members=np.ascontiguousarray(members[start:]),
         )
@@ -218,13 +224,20 @@ def test_a_correction_while_the_symbol_is_a_bar_ahead(market: Market) -> None:
 
 
 def test_a_revised_member_changes_the_cross_sections_it_was_in(market: Market) -> None:
-    engine = Engine(market.attach(), nodes())
+    engine = Engine(market.attach(), nodes() | {"long": ts_mean(GATE(CLOSE, MEMBER)[0], 80, 1)})
     for _ in range(5):
         market.close()
     engine.poll()
     market.correct(6, market.g - 2)
     engine.poll()
-    assert (engine.origin_g[:N] == market.g - WINDOW).all()
+    assert (engine.origin_g[:N] == FIRST + 50).all(), "from a checkpoint"
+    agree(engine, market)
+    for _ in range(2 * CHECKPOINT_BARS):
+        market.close()
+        engine.poll()
+    market.correct(6, market.g - 2 * CHECKPOINT_BARS - 1)
+    engine.poll()
+    assert (engine.origin_g[:N] == market.g - WINDOW).all(), "from the oldest bar in the store"
     agree(engine, market)
 
 
@@ -519,17 +532,283 @@ async def test_waiting_for_a_market_costs_nothing(tmp_path: Path, monkeypatch: p
         assert len(polls) < 10
 
 
-def test_a_late_bar_leaves_past_cross_sections_as_published(market: Market) -> None:
-    """What remembers them is a batch's again when they are forgotten."""
-    engine = Engine(market.attach(), {"smooth": ts_mean(cs_rank(ts_mean(CLOSE, 3, 1)), 4)})
+# ---- cross-sections that remember ------------------------------------------------------------------------
+
+
+def remembering() -> dict[str, Node]:
+    """What a late bar, a listing and a delisting reach through others, or through the past."""
+    return {
+        "smooth": ts_mean(cs_demean(ts_mean(CLOSE, 3, 1)), 4),
+        "ranked": ts_mean(cs_rank(ts_mean(CLOSE, 3, 1)), 4),
+        "twice": cs_rank(fill(cs_rank(CLOSE), 0.0)),
+        "nested": cs_rank(ts_mean(cs_rank(VOLUME), 6, 1)) - cs_mean(ts_std(CLOSE, 5, 2)),
+        "filled": ts_sum(fill(cs_rank(CLOSE), 0.5), 6),
+        "own": ts_mean(CLOSE, 7),
+    }
+
+
+def test_a_late_bar_is_in_later_cross_sections_as_if_it_had_come_in_time(market: Market) -> None:
+    """Its symbol is no member of its own bar's, and one of the next: there its mean is another now."""
+    engine = Engine(market.attach(), remembering())
+    for age in (1, 2, 5, 20, 40):
+        market.close({4: Status.PENDING})
+        for _ in range(age):
+            market.close()
+            engine.poll()
+        published = engine["smooth"].copy()
+        market.correct(4, market.g - 1 - age)
+        engine.poll()
+        assert (engine["smooth"].tobytes() != published.tobytes()) == (1 <= age <= 5), age
+        agree(engine, market)
+        for _ in range(6):
+            market.close()
+            engine.poll()
+            agree(engine, market)
+    assert (engine.origin_g[:N] == FIRST + 50).all()
+
+
+def test_a_late_bar_while_others_are_a_bar_ahead(market: Market) -> None:
+    engine = Engine(market.attach(), remembering())
+    market.close({4: Status.PENDING})
+    market.close()
+    for slot in (2, 4, 7):
+        market.put(slot)
+    engine.poll()
+    own = engine.symbol("S2")
+    market.correct(4, market.g - 2)
+    engine.poll()
+    assert engine.symbol("S2")[-1] == own[-1], "its own factors are those of its newest bar"
+    agree(engine, market)
+    for slot in (0, 1, 3, 5, 6, 8):
+        market.put(slot)
+    market.complete()
+    engine.poll()
+    agree(engine, market)
+
+
+def test_listed_and_delisted_between_a_late_bar_and_its_coming(market: Market) -> None:
+    """Members stay who they were: the delisted are in past cross-sections, the listed are not."""
+    engine = Engine(market.attach(), remembering())
+    market.close()
+    market.close({4: Status.PENDING})
+    engine.poll()
+    young = market.list("NEW", market.g - 60, 60)
+    market.members[:, young] = 0.0
+    born = market.list("BORN", market.g + 1, 0)
+    market.bars[market.g - FIRST, :, born] = np.nan
+    market.close_but(born)
+    engine.poll()
+    agree(engine, market)
+    market.writer.remove_symbol(2)
+    market.close()
+    engine.poll()
+    agree(engine, market)
+    market.correct(4, market.g - 3)
+    engine.poll()
+    agree(engine, market)
+    for _ in range(7):
+        market.close()
+        engine.poll()
+        agree(engine, market)
+
+
+def test_nothing_is_remembered_of_before_a_first_bar_that_is_still_to_come(market: Market) -> None:
+    """Neither live, nor after a late bar that takes the market back to before it, nor by its own late bar."""
+    which = remembering() | {"filled own": ts_sum(fill(CLOSE, 0.5), 20)}
+    engine = Engine(market.attach(), which)
+    for age in (1, 3, 8):
+        market.close({4: Status.PENDING})
+        engine.poll()
+        new = market.list(f"NEW{age}", market.g + 1, 0)
+        engine.poll()
+        market.bars[market.g - FIRST, :, new] = np.nan
+        market.close_but(new)
+        for _ in range(age):
+            market.close({new: Status.PENDING})
+            engine.poll()
+            agree(engine, market)
+        for slot, back in ((4, age + 2), (new, 1)):
+            market.correct(slot, market.g - back)
+            engine.poll()
+            agree(engine, market)
+    again = Engine(market.attach(), which)  # it has checkpoints from before all of these
+    market.members = np.isfinite(market.bars[:, 3]).astype(float)  # nobody has told it of others
+    market.correct(new, market.g - 1)
+    for _ in range(2):
+        again.poll()
+        agree(again, market)
+        market.close()
+
+
+def test_the_markets_checkpoint_brings_no_old_statics_back(market: Market) -> None:
+    first = market.list("BTCX", market.g - 30, 30)
+    which = {"flag": field("is_btc") + CLOSE * 0.0, "long": ts_mean(cs_rank(ts_mean(CLOSE, 3)), 9, 1)}
+    engine = Engine(market.attach(), which)
+    market.close({4: Status.PENDING})
+    engine.poll()
+    assert engine["flag"][first] == 1.0
+    btc = market.list("BTC", market.g - 30, 30)
+    for _ in range(2):
+        market.close()
+    engine.poll()
+    market.correct(4, market.g - 3)
+    engine.poll()
+    market.close()
+    engine.poll()
+    assert engine["flag"][first] == 0.0 and engine["flag"][btc] == 1.0
+
+
+def test_a_late_bar_of_a_symbol_that_is_delisted_by_now(market: Market) -> None:
+    engine = Engine(market.attach(), remembering())
+    market.close({2: Status.PENDING})
+    for _ in range(2):
+        market.close()
+    engine.poll()
+    market.correct(2, market.g - 3)
+    market.writer.remove_symbol(2)
+    market.close()
+    engine.poll()
+    agree(engine, market)
+
+
+def test_an_engine_that_begins_counts_the_delisted_where_they_were(market: Market) -> None:
+    market.writer.remove_symbol(2)
+    market.close()
+    market.members[market.g - 1 - FIRST, 2] = 0.0
+    agree(Engine(market.attach(), remembering()), market)
+
+
+def test_an_outage_is_seen_by_one_replay(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Late bars of many symbols, together or one by one, older than every checkpoint or not."""
+    now = [0.0]
+    monkeypatch.setattr("bmac_stream.engine.time.monotonic", lambda: now[0])
+    engine = Engine(market.attach(), remembering())
+    replays: list[str] = []
+
+    def counted(name: str, function: Any) -> Any:
+        def call(*args: Any) -> None:
+            replays.append(name)
+            function(*args)
+
+        return call
+
+    for name in ("_start", "_redo_market"):
+        monkeypatch.setattr(Engine, name, counted(name, getattr(Engine, name)))
+    out = (1, 3, 5, 8)
+    market.close(dict.fromkeys(out, Status.PENDING))
+    market.close()
+    engine.poll()
+    for slot in out:
+        market.correct(slot, market.g - 2)
+    engine.poll()
+    agree(engine, market)
+    assert replays == ["_redo_market"]
+    replays.clear()
+    market.close(dict.fromkeys(out, Status.PENDING))
+    late = market.g - 1
+    for _ in range(3 * CHECKPOINT_BARS):
+        market.close()
+    engine.poll()
+    which = {"long": ts_mean(cs_rank(ts_mean(CLOSE, 60, 1)), 40)}
+    engine.set_factors(which)
+    for _ in range(CHECKPOINT_BARS + 1):
+        market.close()
+    engine.poll()
+    now[0] = 100.0
+    for slot in out:
+        market.correct(slot, late)
+        engine.poll()
+    assert replays == ["_start"], "the others wait"
+    now[0] += REPLAY_EVERY_S - 0.1
+    engine.poll()
+    assert replays == ["_start"]
+    now[0] += 0.2
+    engine.poll()
+    engine.poll()
+    assert replays == ["_start", "_start"]
+    agree(engine, market)
+
+
+def test_who_was_no_member_and_is_none_costs_no_replay(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage that is filled while it lasts, and factors whose ranks look back at nothing."""
+    engine = Engine(market.attach(), remembering() | {"long": cs_rank(ts_mean(CLOSE, 60, 1))})
+    monkeypatch.setattr(Engine, "_start", None)
+    monkeypatch.setattr(Engine, "_redo_market", None)
+    for _ in range(3):
+        market.close({4: Status.PENDING})
+    engine.poll()
+    for age in (3, 2, 1):
+        market.correct(4, market.g - age)
+        engine.poll()
+        agree(engine, market)
+    engine.set_factors({"rank": cs_rank(CLOSE), "mean": ts_mean(cs_rank(VOLUME), 30, 1)})
     market.close({4: Status.PENDING})
     market.close()
     engine.poll()
-    published = engine.values.copy()
     market.correct(4, market.g - 2)
     engine.poll()
-    assert engine.values.tobytes() == published.tobytes()
-    for _ in range(6):
-        market.close()
-        engine.poll()
     agree(engine, market)
+
+
+def test_members_are_known_after_a_restart(market: Market, tmp_path: Path) -> None:
+    """With the state, also where it is of other factors: who was late is a member of nothing it missed."""
+    engine = Engine(market.attach(), remembering())
+    market.close({4: Status.PENDING, 6: Status.PENDING})
+    market.close()
+    engine.poll()
+    for slot in (4, 6):
+        market.correct(slot, market.g - 2)
+    engine.poll()
+    path = tmp_path / "state"
+    engine.save(path)
+    again = Engine(market.attach(), remembering(), state=path)
+    assert again.started_from.startswith(str(path))
+    agree(again, market)
+    market.correct(6, market.g - 1)  # from before the state: a checkpoint is none yet, so from the oldest bar
+    again.poll()
+    agree(again, market)
+    other = Engine(market.attach(), remembering() | {"more": cs_rank(VOLUME)}, state=path)
+    assert "only here: ['more']" in other.started_from
+    agree(other, market)
+    without = Engine(market.attach(), remembering())
+    assert without["smooth"].tobytes() != again["smooth"].tobytes(), "the store has the late bars by now"
+
+
+def test_a_state_of_other_groups_is_refused(market: Market, tmp_path: Path) -> None:
+    which = {"a": ts_mean(cs_neutralise(CLOSE, field("group")), 5)}
+    engine = Engine(market.attach(), which, statics={"group": {"S1": 1.0}})
+    path = tmp_path / "state"
+    engine.save(path)
+    assert Engine(market.attach(), which, statics={"group": {"S1": 1.0}}, state=path).started_from.startswith(
+        str(path)
+    )
+    other = Engine(market.attach(), which, statics={"group": {"S1": 1.0, "S2": 1.0}}, state=path)
+    assert "other groups" in other.started_from
+    alike = {"mean": ts_mean(CLOSE, 5)}
+    Engine(market.attach(), alike, statics={"group": {"S1": 1.0}}).save(path)
+    same = Engine(market.attach(), alike, statics={"group": {"S1": 2.0}}, state=path)
+    assert same.started_from.startswith(str(path)), "nobody reads them"
+
+
+def test_other_groups_at_run_time(market: Market) -> None:
+    """What is made of groups begins anew with them; all else goes on."""
+    which = {
+        "a": ts_mean(cs_neutralise(CLOSE, field("group")), 9),
+        "mean": ts_mean(CLOSE, 7),
+        "e": ema(CLOSE, 5),
+    }
+    groups = {"S1": 1.0, "S2": 1.0, "S5": 2.0}
+    engine = Engine(market.attach(), which)
+    for _ in range(3):
+        market.close()
+    engine.poll()
+    before = engine.values[1:].copy()
+    engine.set_factors(which, statics={"group": {"": 0.0, **groups}})
+    new = Engine(market.attach(), which, statics={"group": {"": 0.0, **groups}})
+    assert engine["a"].tobytes() == new["a"].tobytes()
+    assert engine.values[1:].tobytes() == before.tobytes()
+    with pytest.raises(FactorError):
+        engine.set_factors([["PctChange", 5]], statics={"group": {}})
+    assert engine.statics["group"]["S5"] == 2.0

@@ -9,14 +9,14 @@ import pytest
 from bmac_stream.bar import COLUMNS
 from bmac_stream.engine import Engine
 from kernels.batch import batch
-from kernels.cross_section import GATE, cs_rank
+from kernels.cross_section import GATE, cs_demean, cs_rank
 from kernels.elementwise import fill, is_missing
 from kernels.exponential import ema
 from kernels.node import Node, field
 from kernels.plan import MEMBER
 from kernels.rolling import ts_mean, ts_std, ts_sum
 from kernels.run import Program
-from shm import Status
+from shm import SlotState, Status
 from tests.bmac_stream.test_engine import CLOSE, FIRST, VOLUME, Market
 
 ALL: dict[str, Node] = {
@@ -30,28 +30,46 @@ ALL: dict[str, Node] = {
     "rank": cs_rank(CLOSE),
     "behind": ts_mean(GATE(CLOSE, MEMBER)[0], 5, 2) - CLOSE,
     "smooth": ts_mean(cs_rank(VOLUME), 6, 1),
+    "deep": ts_mean(cs_rank(ts_mean(CLOSE, 3, 1)), 9, 1),
+    "deeper": ts_mean(cs_demean(ts_std(CLOSE, 20, 5)), 15, 1) - cs_rank(ts_sum(VOLUME, 4)),
+    "twice": cs_rank(fill(cs_rank(CLOSE), 0.0)),
+    "nested": cs_rank(ts_mean(cs_rank(VOLUME), 6, 1)),
+    "late": ts_sum(fill(cs_rank(CLOSE), 0.5), 12),
 }
 
 
 class Noted(Engine):
-    """An engine that notes the members of each run_time: float64[n, max_symbols] from FIRST on."""
+    """An engine that notes the members of each run_time: float64[n, max_symbols] from FIRST on, NaN where
+    nobody has noted them."""
 
     def __init__(self, noted: Any, *args: Any, **options: Any) -> None:
         self.noted = noted
-        self.full = 0
+        self.full = self.partly = 0
         super().__init__(*args, **options)
 
     def _finish(self) -> None:
         super()._finish()
         self.noted[self.g - 1 - FIRST] = self.members
 
-    def _start(self) -> None:
-        """Everything was replayed: the members of the past are those that the store has bars of now."""
-        super()._start()
+    def _replay_all(self, end: int | None) -> None:
+        """Who was a member stays so; of bars that nobody has seen, who the store has bars of now."""
+        super()._replay_all(end)
         self.full += 1
         data = self.store.data
+        now = self.store.symbols
+        gone = [
+            x.slot
+            for x in self.store.reader.directory()
+            if x.state == SlotState.DELISTED and x.symbol not in now
+        ]
+        listed = np.isin(np.arange(data.shape[0]), [*now.values(), *gone])
         for g in range(max(FIRST, self.g - self.store.window), self.g):
-            self.noted[g - FIRST] = (data[:, -1, g % self.store.cap] == Status.BAR) * (self.next_g >= 0)
+            if np.isnan(self.noted[g - FIRST]).any():
+                self.noted[g - FIRST] = (data[:, -1, g % self.store.cap] == Status.BAR) * listed
+
+    def _redo_market(self, *args: Any) -> None:
+        super()._redo_market(*args)
+        self.partly += 1
 
 
 class History:
@@ -60,7 +78,8 @@ class History:
     def __init__(self, directory: Path, seed: int, capacity: int) -> None:
         self.market = Market(directory, max_symbols=capacity)
         self.random = np.random.default_rng(seed)
-        self.noted = np.zeros((9000, capacity))
+        self.noted: Any = np.full((9000, capacity), np.nan)
+        self.kept: Any = self.noted.copy()
         self.path = directory / "state"
         self.names = tuple(ALL)
         self.changed_g = 0
@@ -70,6 +89,7 @@ class History:
         self.begin(None)
 
     def begin(self, state: Path | None) -> None:
+        self.noted[:] = np.nan if state is None else self.kept
         which = {name: ALL[name] for name in self.names}
         self.engine = Noted(self.noted, self.market.attach(), which, state=state)
 
@@ -119,6 +139,7 @@ class History:
             market.writer.remove_symbol(slot)
         elif u < 0.14:
             engine.save(self.path)
+            self.kept = self.noted.copy()
         elif u < 0.18 and self.path.exists():
             self.begin(self.path)
         elif u < 0.20:
@@ -150,23 +171,21 @@ class History:
             Program(engine.plan, market.bars.shape[2]),
             np.ascontiguousarray(market.bars[start:n]),
             g=FIRST + start,
-            first=origin,
+            first=np.where(engine.origin_g >= 0, origin, FIRST + start),  # the delisted were members
             columns={name: i for i, name in enumerate(COLUMNS)},
-            members=np.ascontiguousarray(self.noted[start:n]),
+            members=np.nan_to_num(self.noted[start:n]),
         )
         want: Any = out[-1]
-        since = market.g - self.changed_g
         for i, name in enumerate(engine.names):
-            if (name == "ema" and self.changed_g) or (
-                engine.plan.is_cross[i] and since <= engine.plan.memory[i]
-            ):
-                continue  # what goes on began earlier; the members of before are not known to what is new
+            if name == "ema" and self.changed_g:
+                continue  # what goes on began earlier
             bad = [int(s) for s in slots if engine.values[i, s].tobytes() != want[i, s].tobytes()]
             assert not bad, (name, bad, engine.values[i, bad], want[i, bad], origin[bad] - market.g, market.g)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_whatever_happens(tmp_path: Path, seed: int) -> None:
+def test_whatever_happens(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bmac_stream.engine.REPLAY_EVERY_S", 0.0)
     history = History(tmp_path, seed, 40)
     for _ in range(120):
         history.happen()

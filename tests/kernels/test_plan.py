@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kernels.cross_section import cs_demean
+from kernels.cross_section import cs_demean, cs_rank, cs_sum
+from kernels.elementwise import fill
 from kernels.node import FOREVER, Node, Operator, constant, field
 from kernels.plan import MEMBER, Plan, Step
 from kernels.rolling import MOMENTS, ts_mean, ts_std, ts_sum, ts_var
@@ -152,6 +153,32 @@ def test_a_symbol_that_is_no_member_gives_nothing_and_gets_nothing() -> None:
     np.testing.assert_allclose(found[1, 1, :2], data["x"][1, :2] - data["x"][1, :2].mean())
     assert np.isnan(found[1:3, 2, 2]).all() and np.isfinite(found[3, 2, 2])
     assert np.isfinite(found[1:, 2, :2]).all()
+
+
+def test_who_is_no_member_has_no_part_in_a_cross_section_of_what_others_remember() -> None:
+    """A rank that was filled, and a mean of ranks that goes on without today's: only members are ranked."""
+    data = {"x": np.arange(12.0).reshape(4, 3) ** 2}
+    members = np.ones((4, 3))
+    members[2, 2] = 0.0
+    nodes = {
+        "filled": cs_rank(fill(cs_rank(x), 9.0)),
+        "mean": cs_rank(ts_mean(cs_rank(x), 3, 1)),
+        "sum": cs_sum(fill(cs_rank(x), 9.0)),
+    }
+    found = run(nodes, data, members=members)
+    assert found[2, :, :2].tolist() == [[0.5, 1.0], [0.5, 1.0], [1.5, 1.5]]
+    assert np.isnan(found[2, :, 2]).all()
+    assert found[3, 1].tolist() == [1 / 3, 2 / 3, 1.0]
+    wider = {"x": np.hstack([data["x"], np.full((4, 5), np.nan)])}
+    more = np.hstack([members, np.zeros((4, 5))])
+    assert run(nodes, wider, members=more)[:, :, :3].tobytes() == found.tobytes()
+
+
+def test_how_long_a_bar_is_seen_at_the_border() -> None:
+    assert Plan({"a": cs_rank(x), "b": ts_mean(y, 50)}).gate_memory == 0
+    assert Plan({"a": ts_mean(cs_rank(x), 50)}).gate_memory == 0
+    assert Plan({"a": cs_rank(ts_mean(cs_rank(x), 50))}).gate_memory == 0
+    assert Plan({"a": cs_rank(ts_sum(x, 5))}).gate_memory == Plan({"a": ts_sum(x, 5)}).memory[0] > 0
 
 
 # ---- what it promises ------------------------------------------------------------------------------------
