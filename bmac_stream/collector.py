@@ -205,10 +205,10 @@ class Collector:
         universe = await self._patiently("exchangeInfo", self._ask_universe)
         if universe is not None:
             for problem in universe.problems:
-                log.error("keep_symbols: %s", problem)
+                log.error("%s", problem)
             if not universe.symbols:
                 log.error("no symbol of %s to collect", self.config.trade_type)
-                print("collector: there is no symbol to collect (see keep_symbols above)", file=sys.stderr)
+                print("collector: there is no symbol to collect (see above)", file=sys.stderr)
                 return 2
         resumed = self.writer.resume()
         if universe is None:
@@ -429,7 +429,7 @@ class Collector:
         self._infos, self._infos_ms = info.symbols, self.clock.now_ms()
         for entry in info.rejected[:5]:
             self._quiet.warning("rejected", "exchangeInfo: an entry cannot be used: %s", entry)
-        return choose(info.symbols, self.config.trade, self.config.keep_symbols)
+        return choose(info.symbols, self.config.trade, self.config.keep_symbols, self.config.symbols)
 
     async def _apply(self, universe: Universe, first: bool = False) -> None:
         """Collect exactly these symbols: subscribe, read history, close the slots of those that are gone.
@@ -439,7 +439,7 @@ class Collector:
         wanted = {name: at for name, at in universe.symbols.items() if name not in self._refused}
         change = changes(list(self.symbols), list(wanted))
         keep = self.config.keep_symbols
-        stopped = {name for name in change.removed if keep is None or name in keep}
+        stopped = {name for name in change.removed if keep is None or name in keep} - universe.left_out
         if len(stopped) > max(HALT_SYMBOLS, HALT_SHARE * len(self.symbols)):
             # slots are never used twice, so a maintenance must not look like the end of the market
             self._quiet.error(

@@ -1,16 +1,31 @@
-"""Which symbols are collected: the trade_type's filter, keep_symbols, listings and delistings.
+"""Which symbols are collected: the trade_type's filter, rules, keep_symbols, listings and delistings.
 
 Pure: exchangeInfo in, names out.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-from .binance.markets import TradeType
+from .binance.markets import STABLECOINS, TRADIFI, TradeType
 from .binance.protocol import SymbolInfo
+from .config import Symbols
 
-__all__ = ["LOW_SLOTS", "Changes", "Universe", "changes", "choose", "slots_low"]
+__all__ = [
+    "BMAC_RULES",
+    "LOW_SLOTS",
+    "Changes",
+    "Universe",
+    "changes",
+    "choose",
+    "is_leveraged",
+    "slots_low",
+]
+
+BMAC_RULES: Final = Symbols()
+"""What BMAC collects: no TRADIFI_PERPETUAL, no pair of its list of stablecoins, all else."""
+
+_LEVERAGED: Final = ("UP", "DOWN", "BULL", "BEAR")
 
 LOW_SLOTS: Final = 0.05
 """A store with a smaller part of its slots free will soon refuse listings: delisted symbols keep theirs."""
@@ -20,11 +35,13 @@ class Universe(NamedTuple):
     """What the exchange has of what was asked for.
 
     symbols   names in the exchange's order, with the time each was listed (ms UTC; 0: not known)
-    problems  a line for each name of keep_symbols that cannot be collected now, with the reason
+    problems  a line for each name of the config that does not do what it should, with key and reason
+    left_out  names that trade and are of the trade_type, but that keep_symbols or a rule leaves out
     """
 
     symbols: dict[str, int]
     problems: list[str]
+    left_out: frozenset[str] = frozenset()
 
 
 class Changes(NamedTuple):
@@ -34,29 +51,68 @@ class Changes(NamedTuple):
     removed: list[str]
 
 
-def choose(infos: Sequence[SymbolInfo], trade_type: TradeType, keep: Sequence[str] | None) -> Universe:
-    """The symbols of `trade_type` that trade now, only those of `keep` if that is given."""
-    trading = {info.symbol: info.onboard_ms for info in infos if trade_type.includes(info)}
-    if keep is None:
-        return Universe(trading, [])
+def choose(
+    infos: Sequence[SymbolInfo],
+    trade_type: TradeType,
+    keep: Sequence[str] | None,
+    rules: Symbols = BMAC_RULES,
+) -> Universe:
+    """The symbols of `trade_type` that trade now and that `rules` allow; if `keep` is given, only its own."""
     known = {info.symbol: info for info in infos}
+    bases = {info.base_asset for info in infos}
+    offered = [i for i in infos if i.status == "TRADING" and trade_type.covers(i, tradifi=True)]
+    trading = {i.symbol: i.onboard_ms for i in offered if not _forbids(rules, i, trade_type, bases)}
     problems = []
-    for name in keep:
+    for name in rules.exclude:
+        if name not in known:
+            problems.append(f"symbols.exclude: {name}: {_unknown(name, known)}")
+    for name in keep or ():
         if name in trading:
             continue
         info = known.get(name)
         if info is None:
-            near = difflib.get_close_matches(name, trading, n=1) or difflib.get_close_matches(
-                name, known, n=1
-            )
-            hint = f"; nearest: {near[0]}" if near else ""
-            problems.append(f"{name}: the exchange has no such symbol{hint}")
-        elif not trade_type.accepts(info):
-            kind = info.contract_type or "spot"
-            problems.append(f"{name}: {kind} quoted in {info.quote_asset}, not of {trade_type.name}")
+            reason = _unknown(name, trading, known)
+        elif not trade_type.covers(info, tradifi=True):
+            reason = f"{info.contract_type or 'spot'} quoted in {info.quote_asset}, not of {trade_type.name}"
+        elif rule := _forbids(rules, info, trade_type, bases):
+            reason = f"left out by {rule}"
         else:
-            problems.append(f"{name}: not trading now (status {info.status})")
-    return Universe({name: trading[name] for name in trading if name in set(keep)}, problems)
+            reason = f"not trading now (status {info.status})"
+        problems.append(f"keep_symbols: {name}: {reason}")
+    kept = trading if keep is None else {name: trading[name] for name in trading if name in set(keep)}
+    return Universe(kept, problems, frozenset(info.symbol for info in offered) - kept.keys())
+
+
+def is_leveraged(info: SymbolInfo, bases: Collection[str]) -> bool:
+    """Whether a spot symbol is of a leveraged token: BTCUP, ETHDOWN, EOSBULL, BEAR, ...
+
+    bases  every base asset of the exchange: JUP and SYRUP end with UP, but there is no J and no SYR
+    """
+    base = info.base_asset
+    return base in ("BULL", "BEAR") or any(
+        base.endswith(end) and base.removesuffix(end) in bases for end in _LEVERAGED
+    )
+
+
+def _forbids(rules: Symbols, info: SymbolInfo, trade_type: TradeType, bases: Collection[str]) -> str:
+    """The rule that leaves a symbol out, with what it is; "" if none does."""
+    spot = trade_type.market == "spot"
+    if info.symbol in rules.exclude:
+        return "symbols.exclude"
+    if not rules.tradifi and info.contract_type == TRADIFI:
+        return f"symbols.tradifi ({TRADIFI})"
+    if not rules.stablecoins and spot and info.symbol in STABLECOINS:
+        return "symbols.stablecoins (a pair of BMAC's list of stablecoins)"
+    if not rules.leveraged and spot and is_leveraged(info, bases):
+        return "symbols.leveraged (a leveraged token)"
+    if not rules.non_ascii and not info.symbol.isascii():
+        return "symbols.non_ascii (a name with other letters than ASCII)"
+    return ""
+
+
+def _unknown(name: str, *among: Collection[str]) -> str:
+    near = next((found for names in among if (found := difflib.get_close_matches(name, names, n=1))), [])
+    return f"the exchange has no such symbol{f'; nearest: {near[0]}' if near else ''}"
 
 
 def changes(before: Sequence[str], after: Sequence[str]) -> Changes:

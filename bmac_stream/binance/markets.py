@@ -13,7 +13,7 @@ from typing import Any, Final
 from bmac_stream.bar import COLUMNS, INTERVALS_MS
 from bmac_stream.binance.protocol import SymbolInfo, Values
 
-__all__ = ["MARKETS", "STABLECOINS", "TRADE_TYPES", "Market", "TradeType"]
+__all__ = ["MARKETS", "STABLECOINS", "TRADE_TYPES", "TRADIFI", "Market", "TradeType"]
 
 _DAY_MS: Final = 86_400_000
 
@@ -112,14 +112,27 @@ class Market:
 class TradeType:
     """A universe of symbols, as BMAC v2 names them.
 
-    name      BMAC's `trade_type`
-    market    key of MARKETS
-    accepts   whether a symbol belongs to it (it must also be TRADING: `includes`)
+    name            BMAC's `trade_type`
+    market          key of MARKETS
+    quote           the asset that its symbols are quoted in; None: any
+    contract_types  of its symbols; "" on spot
     """
 
     name: str
     market: str
-    accepts: Callable[[SymbolInfo], bool]
+    quote: str | None
+    contract_types: frozenset[str]
+
+    def covers(self, info: SymbolInfo, *, tradifi: bool = False) -> bool:
+        """Whether a symbol is of this kind. tradifi: TRADIFI_PERPETUAL contracts count as perpetual ones."""
+        kind = info.contract_type
+        if tradifi and kind == TRADIFI:
+            kind = "PERPETUAL"
+        return kind in self.contract_types and self.quote in (None, info.quote_asset)
+
+    def accepts(self, info: SymbolInfo) -> bool:
+        """Whether BMAC counts a symbol to this universe, trading or not."""
+        return self.covers(info) and not (self.market == "spot" and info.symbol in STABLECOINS)
 
     def includes(self, info: SymbolInfo) -> bool:
         """Whether `info` belongs to this universe now: it is trading, and `accepts` says yes."""
@@ -265,36 +278,27 @@ STABLECOINS: Final = frozenset(
 )
 """Spot pairs that BMAC leaves out. They are pair names, so only pairs quoted in USDT are ever left out."""
 
+TRADIFI: Final = "TRADIFI_PERPETUAL"
+"""Contract type of perpetuals over shares, metals and the like. BMAC does not know it."""
+
+_SPOT: Final = frozenset(("",))
+_PERPETUAL: Final = frozenset(("PERPETUAL",))
 _QUARTERS: Final = frozenset(("CURRENT_QUARTER", "NEXT_QUARTER"))
-
-
-def _spot(quote: str) -> Callable[[SymbolInfo], bool]:
-    return lambda info: info.quote_asset == quote and info.symbol not in STABLECOINS
-
-
-def _perpetual(quote: str | None) -> Callable[[SymbolInfo], bool]:
-    # PERPETUAL and nothing else: TRADIFI_PERPETUAL (stocks, commodities) is another contract type.
-    return lambda info: info.contract_type == "PERPETUAL" and quote in (None, info.quote_asset)
-
-
-def _delivery(quote: str | None) -> Callable[[SymbolInfo], bool]:
-    return lambda info: info.contract_type in _QUARTERS and quote in (None, info.quote_asset)
-
 
 TRADE_TYPES: Final[dict[str, TradeType]] = {
     trade_type.name: trade_type
     for trade_type in (
-        TradeType("usdt_spot", "spot", _spot("USDT")),
-        TradeType("usdc_spot", "spot", _spot("USDC")),
-        TradeType("btc_spot", "spot", _spot("BTC")),
-        TradeType("usdt_perp", "usdm", _perpetual("USDT")),
-        TradeType("usdt_swap", "usdm", _perpetual("USDT")),  # BMAC v1's name of usdt_perp
-        TradeType("usdt_deli", "usdm", _delivery("USDT")),
-        TradeType("usdc_perp", "usdm", _perpetual("USDC")),
-        TradeType("btc_perp", "usdm", _perpetual("BTC")),
-        TradeType("coin_perp", "coinm", _perpetual(None)),
-        TradeType("coin_swap", "coinm", _perpetual(None)),  # BMAC v1's name of coin_perp
-        TradeType("coin_deli", "coinm", _delivery(None)),
+        TradeType("usdt_spot", "spot", "USDT", _SPOT),
+        TradeType("usdc_spot", "spot", "USDC", _SPOT),
+        TradeType("btc_spot", "spot", "BTC", _SPOT),
+        TradeType("usdt_perp", "usdm", "USDT", _PERPETUAL),
+        TradeType("usdt_swap", "usdm", "USDT", _PERPETUAL),  # BMAC v1's name of usdt_perp
+        TradeType("usdt_deli", "usdm", "USDT", _QUARTERS),
+        TradeType("usdc_perp", "usdm", "USDC", _PERPETUAL),
+        TradeType("btc_perp", "usdm", "BTC", _PERPETUAL),
+        TradeType("coin_perp", "coinm", None, _PERPETUAL),
+        TradeType("coin_swap", "coinm", None, _PERPETUAL),  # BMAC v1's name of coin_perp
+        TradeType("coin_deli", "coinm", None, _QUARTERS),
     )
 }
 """BMAC v2's trade types by name. Aliases keep their own name, since file names are made of it."""

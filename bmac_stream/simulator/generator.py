@@ -280,7 +280,7 @@ class GeneratedMarket(BarMarket):
             "coinm": listing.coinm(config.seed, config.n_coinm, config.start_ms),
         }
         levels = listing.assets(max(800, config.n_symbols + 200))
-        self._levels = {one.name: one for one in [*listing.TRADIFI_ASSETS, *levels]}
+        self._levels = {one.name: one for one in [*listing.TRADIFI_ASSETS, *listing.SPOT_ASSETS, *levels]}
         self._assets: dict[str, _Asset] = {}
         self._trades: dict[tuple[str, int], tuple[I64, float]] = {}
         self._factors: OrderedDict[int, tuple[F64, F64]] = OrderedDict()
@@ -309,7 +309,9 @@ class GeneratedMarket(BarMarket):
         if one.delist_ms is not None and day * DAY_MS >= one.delist_ms:
             return values, ids
         self._reach(number)
-        log_price, volatility = self._path(one, number)
+        log_price, volatility = self._path(one.base, number)
+        if one.quote == "BTC":
+            log_price = log_price - self._path("BTC", number)[0]
         log_price = log_price + self._basis(one, number)
         before, notional = self._trade_days(one, position)
         sizes = np.array([*scales_of(one), max(1.0, _lot(one)), float(one.contract_size)])
@@ -369,6 +371,10 @@ class GeneratedMarket(BarMarket):
             level = _log(known.price if known else listing.NEWCOMER_PRICE)
             if name == "BTC":
                 beta, late, move = 1.0, 0.0, 0.006
+            elif known is not None and known.kind == "STABLE":
+                beta, late, move = 0.0, 0.0, 0.0004
+            elif known is not None and known.kind == "LEVERAGED":
+                beta, late, move = (-1.5 if name.endswith("DOWN") else 1.5), 0.0, 0.01
             elif known is not None and known.kind != "COIN":
                 beta, late, move = 0.15, 0.5, 0.012
             else:
@@ -377,11 +383,11 @@ class GeneratedMarket(BarMarket):
             self._assets[name] = found
         return found
 
-    def _path(self, one: Instrument, number: int) -> tuple[F64, F64]:
-        """Log price at the minute edges of a day and volatility of its minutes, of the underlying."""
-        found = self._paths.get((one.base, number))
+    def _path(self, base: str, number: int) -> tuple[F64, F64]:
+        """Log price at the minute edges of a day and volatility of its minutes, of the underlying `base`."""
+        found = self._paths.get((base, number))
         if found is None:
-            asset = self._asset(one.base)
+            asset = self._asset(base)
             factor, market_volatility = self._factor(number)
             level, calm, _ = asset.days
             own = _volatility(asset.key, number, calm[number], calm[number + 1])
@@ -390,7 +396,7 @@ class GeneratedMarket(BarMarket):
             market = (1.0 - asset.late) * factor[1:] + asset.late * factor[:-1]
             path = asset.level + asset.beta * market + path
             found = path, volatility
-            self._paths[one.base, number] = found
+            self._paths[base, number] = found
             if len(self._paths) > 1024:
                 self._paths.popitem(last=False)
         return found
@@ -423,6 +429,11 @@ class GeneratedMarket(BarMarket):
             u = key_of(self.config.seed, "notional", one.symbol) / 2**64
             # larger markets have larger trades: 40 dollars where nothing happens, 2000 in BTC
             notional = (40.0 + 60.0 * u) * (1.0 + dollars**0.5 / 4000.0)
+            if one.quote == "BTC":
+                dollars, notional = (
+                    0.05 * dollars / self._levels["BTC"].price,
+                    notional / self._levels["BTC"].price,
+                )
             key = np.uint64(key_of(self.config.seed, "trades", one.market, one.symbol))
             _, _, before = _days(key, self._horizon, 0.0, 0.0, dollars / notional)
             found = before, notional

@@ -68,6 +68,14 @@ _TRADIFI: Final = (
     ("QQQ", 612.0, 9e6, "INDEX"), ("SPY", 676.0, 9e6, "INDEX"), ("SAMSUNG", 71.0, 3e6, "KR_EQUITY"),
     ("CL", 61.0, 3e7, "COMMODITY"), ("COPPER", 5.2, 8e6, "COMMODITY"),
 )  # fmt: skip
+# what spot alone has: pairs of two dollars (or of gold, or of other money), tokens with leverage
+_STABLE: Final = (
+    ("USDC", 1.0, 2e9), ("FDUSD", 0.998, 1e9), ("TUSD", 0.997, 1e7), ("PAXG", 2_400.0, 3e7),
+    ("EUR", 1.09, 4e7),
+)  # fmt: skip
+_LEVERAGED: Final = (("BTCUP", 24.0, 2e7), ("BTCDOWN", 0.004, 2e7), ("ETHUP", 11.0, 1e7))
+MANY: Final = 20
+"""A market of fewer symbols has none of the rarer kinds: a test that asks for six gets six."""
 _SUB_TYPES: Final = ("Layer-1", "Layer-2", "DeFi", "Meme", "AI", "Infrastructure", "Gaming", "Payment")
 NEWCOMER_PRICE: Final = 1.0
 NEWCOMER_DOLLARS: Final = 5e6
@@ -116,6 +124,11 @@ class Asset:
 
 TRADIFI_ASSETS: Final = tuple(Asset(name, price, dollars, kind) for name, price, dollars, kind in _TRADIFI)
 """What TRADIFI_PERPETUAL contracts are over."""
+SPOT_ASSETS: Final = (
+    *(Asset(*one, "STABLE") for one in _STABLE),
+    *(Asset(*one, "LEVERAGED") for one in _LEVERAGED),
+)
+"""What only spot trades, against USDT."""
 
 
 def assets(n: int) -> list[Asset]:
@@ -153,6 +166,12 @@ def _grid(price: float, odd: int) -> tuple[int, int, str, str]:
     if odd % 7 == 0 and digits < 7:  # AVAX 0.0010, WIF 0.0001000: the tick is coarser than what is printed
         digits += 1
     return digits, quantity, f"{10.0**-tick:.{digits}f}", f"{10.0**-quantity:.{quantity}f}"
+
+
+def _cross_grid(price: float) -> tuple[int, int, str]:
+    """(price decimals, quantity decimals, tick) of a spot pair quoted in BTC: products fit 8 decimals."""
+    digits = 5 if price >= 1e-2 else 6 if price >= 1e-3 else 7 if price >= 1e-4 else 8
+    return digits, 8 - digits, f"{10.0**-digits:.8f}"
 
 
 def _listed(seed: int, name: str, rank: int, start_ms: int) -> int:
@@ -297,7 +316,23 @@ def usdm(seed: int, n: int, start_ms: int, *, listing_hours: float, schedule_day
         found.append(_future(seed, one, "USDT", list_ms=min(listed, ended - 9 * _DAY_MS), delist_ms=ended))
     if listing_hours > 0:
         found = _scheduled(seed, found, coins + gone, n, start_ms, listing_hours, schedule_days)
+    if n >= MANY:
+        found.append(_cross(_future(seed, coins[1], "BTC", list_ms=found[0].list_ms)))
     return found
+
+
+def _cross(one: Instrument) -> Instrument:
+    """A perpetual quoted in BTC, with the grid that Binance's ETHBTC has."""
+    return replace(
+        one,
+        price_precision=6,
+        quantity_precision=2,
+        quote_precision=8,
+        tick_size="0.000001",
+        step_size="0.01",
+        min_notional="0.001",
+        underlying_sub_type=("Cross Pair",),
+    )
 
 
 def _new_coins(known: list[Asset], n: int) -> list[Asset]:
@@ -407,16 +442,26 @@ def coinm(seed: int, n: int, start_ms: int) -> list[Instrument]:
 
 
 def spot(seed: int, n: int, start_ms: int) -> list[Instrument]:
-    """n spot pairs: USDT ones, then some in USDC and FDUSD; a tenth more that are on BREAK for ever."""
+    """n spot pairs: USDT ones, then some in USDC and FDUSD; a tenth more that are on BREAK for ever; then,
+    from MANY on, some in BTC and those of SPOT_ASSETS."""
     found = []
     plain = [one for one in assets(max(n, 40) + n // 10 + 8) if not one.name.startswith("1000")]
     wanted = [(one, "USDT") for one in plain[: n - n // 8]]
     wanted += [(one, ("USDC", "FDUSD")[i % 2]) for i, one in enumerate(plain[: n // 8])]
     broken = [(one, "USDT") for one in plain[n : n + n // 10]]
-    for rank, (one, quote) in enumerate(wanted + broken):
+    rarer = []
+    if n >= MANY:
+        rarer = [(one, "BTC") for one in plain[1 : 1 + n // 10]] + [(one, "USDT") for one in SPOT_ASSETS]
+    for rank, (one, quote) in enumerate(wanted + broken + rarer):
         price_digits, quantity_digits, tick, _ = _grid(one.price, 1)
+        if quote == "BTC":
+            price_digits, quantity_digits, tick = _cross_grid(one.price / plain[0].price)
         quantity_digits = min(quantity_digits + 2 if one.price > 1000 else quantity_digits, 8 - price_digits)
-        ended = None if rank < len(wanted) else start_ms // _DAY_MS * _DAY_MS - (rank + 3) * _DAY_MS
+        ended = (
+            None
+            if not len(wanted) <= rank < len(wanted) + len(broken)
+            else start_ms // _DAY_MS * _DAY_MS - (rank + 3) * _DAY_MS
+        )
         listed = _listed(seed, one.name + quote + "spot", rank, start_ms - 90 * _DAY_MS)
         found.append(
             Instrument(
@@ -432,7 +477,7 @@ def spot(seed: int, n: int, start_ms: int) -> list[Instrument]:
                 quote_precision=8,
                 tick_size=f"{float(tick):.8f}",
                 step_size=f"{10.0**-quantity_digits:.8f}",
-                min_notional="5.00000000",
+                min_notional="0.00010000" if quote == "BTC" else "5.00000000",
                 contract_size=1,
                 onboard_ms=listed,
                 delivery_ms=0,

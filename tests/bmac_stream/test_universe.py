@@ -1,7 +1,10 @@
 """Which symbols are collected, and why the others are not."""
 
+import pytest
+
 from bmac_stream.binance.markets import TRADE_TYPES
 from bmac_stream.binance.protocol import SymbolInfo
+from bmac_stream.config import Symbols
 from bmac_stream.universe import changes, choose, slots_low
 
 
@@ -30,12 +33,84 @@ def test_names_that_cannot_be_collected_are_told_with_the_reason() -> None:
     found = choose(INFOS, USDT_PERP, keep)
     assert list(found.symbols) == ["ETHUSDT"]
     assert found.problems == [
-        "BTCUSDTT: the exchange has no such symbol; nearest: BTCUSDT",
-        "OLDUSDT: not trading now (status SETTLING)",
-        "BTCUSDC: PERPETUAL quoted in USDC, not of usdt_perp",
-        "TSLAUSDT: TRADIFI_PERPETUAL quoted in USDT, not of usdt_perp",
-        "QQQQQQQQ: the exchange has no such symbol",
+        "keep_symbols: BTCUSDTT: the exchange has no such symbol; nearest: BTCUSDT",
+        "keep_symbols: OLDUSDT: not trading now (status SETTLING)",
+        "keep_symbols: BTCUSDC: PERPETUAL quoted in USDC, not of usdt_perp",
+        "keep_symbols: TSLAUSDT: left out by symbols.tradifi (TRADIFI_PERPETUAL)",
+        "keep_symbols: QQQQQQQQ: the exchange has no such symbol",
     ]
+
+
+def spot(symbol: str, base: str, quote: str = "USDT", status: str = "TRADING") -> SymbolInfo:
+    return SymbolInfo(symbol, status, "", base, quote, "", 0, 0, None, None, None)
+
+
+SPOT = [
+    spot("BTCUSDT", "BTC"), spot("ETHUSDT", "ETH"), spot("BTCUPUSDT", "BTCUP"), spot("JUPUSDT", "JUP"),
+    spot("ETHDOWNUSDT", "ETHDOWN"), spot("SYRUPUSDT", "SYRUP"), spot("BEARUSDT", "BEAR"),
+    spot("ETHBULLUSDT", "ETHBULL"), spot("USDCUSDT", "USDC"), spot("PAXGUSDT", "PAXG"),
+    spot("币安人生USDT", "币安人生"), spot("BTCUSDC", "BTC", "USDC"),
+    spot("EOSUSDT", "EOS", status="BREAK"), spot("EOSBEARUSDT", "EOSBEAR"),
+]  # fmt: skip
+LEVERAGED = {"BTCUPUSDT", "ETHDOWNUSDT", "BEARUSDT", "ETHBULLUSDT", "EOSBEARUSDT"}
+ALL_USDT = {i.symbol for i in SPOT if i.quote_asset == "USDT" and i.status == "TRADING"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "missing"),
+    [
+        (Symbols(), {"USDCUSDT", "PAXGUSDT"}),  # as BMAC
+        (Symbols(stablecoins=True), set()),
+        (Symbols(leveraged=False), LEVERAGED | {"USDCUSDT", "PAXGUSDT"}),
+        (Symbols(non_ascii=False, stablecoins=True), {"币安人生USDT"}),
+        (Symbols(exclude=["BTCUSDT", "PAXGUSDT"], stablecoins=True), {"BTCUSDT", "PAXGUSDT"}),
+    ],
+)
+def test_rules_on_spot(rules: Symbols, missing: set[str]) -> None:
+    found = choose(SPOT, TRADE_TYPES["usdt_spot"], None, rules)
+    assert set(found.symbols) == ALL_USDT - missing
+    assert found.left_out == missing
+    assert list(found.symbols) == [i.symbol for i in SPOT if i.symbol in found.symbols]
+
+
+def test_rules_on_futures() -> None:
+    every = choose(INFOS, USDT_PERP, None, Symbols(tradifi=True))
+    assert list(every.symbols) == ["BTCUSDT", "ETHUSDT", "TSLAUSDT", "币安人生USDT"]
+    assert choose(INFOS, USDT_PERP, None).left_out == {"TSLAUSDT"}
+    # what is about spot changes nothing here: BMAC has USDCUSDT among its perpetuals
+    infos = [*INFOS, info("USDCUSDT"), info("BTCUPUSDT")]
+    found = choose(infos, USDT_PERP, None, Symbols(leveraged=False))
+    assert {"USDCUSDT", "BTCUPUSDT"} <= set(found.symbols)
+    deli = [
+        info("BTCUSDT_260626", contract="CURRENT_QUARTER"),
+        info("TSLAUSDT", contract="TRADIFI_PERPETUAL"),
+    ]
+    assert list(choose(deli, TRADE_TYPES["usdt_deli"], None, Symbols(tradifi=True)).symbols) == [
+        "BTCUSDT_260626"
+    ]
+
+
+def test_what_a_rule_leaves_out_of_keep_symbols_is_named_with_the_rule() -> None:
+    rules = Symbols(leveraged=False, non_ascii=False, exclude=["ETHUSDT", "ETHUSDTT"])
+    keep = ["BTCUSDT", "ETHUSDT", "BTCUPUSDT", "PAXGUSDT", "币安人生USDT"]
+    found = choose(SPOT, TRADE_TYPES["usdt_spot"], keep, rules)
+    assert list(found.symbols) == ["BTCUSDT"]
+    assert found.problems == [
+        "symbols.exclude: ETHUSDTT: the exchange has no such symbol; nearest: ETHUSDT",
+        "keep_symbols: ETHUSDT: left out by symbols.exclude",
+        "keep_symbols: BTCUPUSDT: left out by symbols.leveraged (a leveraged token)",
+        "keep_symbols: PAXGUSDT: left out by symbols.stablecoins (a pair of BMAC's list of stablecoins)",
+        "keep_symbols: 币安人生USDT: left out by symbols.non_ascii (a name with other letters than ASCII)",
+    ]
+    assert found.left_out == ALL_USDT - {"BTCUSDT"}
+
+
+def test_the_default_is_bmacs_own_filter_for_every_trade_type() -> None:
+    for trade_type in TRADE_TYPES.values():
+        infos = SPOT if trade_type.market == "spot" else INFOS
+        assert list(choose(infos, trade_type, None).symbols) == [
+            i.symbol for i in infos if trade_type.includes(i)
+        ], trade_type.name
 
 
 def test_changes() -> None:

@@ -188,3 +188,20 @@ def test_exp_and_log_are_right() -> None:
     assert np.abs(ours / np.exp(x) - 1).max() < 1e-13
     for price in (6.3e-4, 0.5, 1.0, 64_000.0):
         assert abs(_log(price) - np.log(price)) < 1e-12
+
+
+def test_a_pair_quoted_in_btc_costs_what_its_assets_say() -> None:
+    market = GeneratedMarket(GeneratorConfig(n_symbols=20, n_spot=20, n_coinm=1, hole_days=0))
+
+    def closes(name: str, symbol: str) -> np.ndarray:
+        found = market.find(name, symbol)
+        assert found is not None
+        return minutes(market, found, 1.0).values[:, 3]
+
+    for name in ("usdm", "spot"):
+        ratio = closes(name, "ETHBTC") / (closes(name, "ETHUSDT") / closes(name, "BTCUSDT"))
+        assert np.abs(ratio - 1).max() < 0.01
+    stable = closes("spot", "USDCUSDT")
+    assert 0.98 < stable.min() <= stable.max() < 1.02
+    up, down = np.diff(np.log(closes("spot", "BTCUPUSDT"))), np.diff(np.log(closes("spot", "BTCDOWNUSDT")))
+    assert np.corrcoef(up, down)[0, 1] < 0

@@ -31,7 +31,10 @@ def test_as_many_usdt_perpetuals_trade_as_asked(n: int) -> None:
     assert plain(known)[0].symbol == "BTCUSDT"
     symbols = [i.symbol for i in known]
     assert len(set(symbols)) == len(symbols)
-    assert len(listing.spot(7, n, START)) == n + n // 10
+    pairs = listing.spot(7, n, START)
+    rarer = [i for i in pairs if i.quote == "BTC" or i.base in {one.name for one in listing.SPOT_ASSETS}]
+    assert len(pairs) - len(rarer) == n + n // 10
+    assert bool(rarer) == (n >= listing.MANY)
 
 
 def test_a_whole_market_has_every_kind(usdm: list[Instrument]) -> None:
@@ -45,6 +48,24 @@ def test_a_whole_market_has_every_kind(usdm: list[Instrument]) -> None:
     assert {i.funding_hours for i in trading} == {0, 1, 4, 8}
     coarse = [i for i in trading if i.tick_size.endswith("0") and "." in i.tick_size]
     assert len(coarse) > 30  # printed with more decimals than the tick has
+
+
+def test_every_kind_that_a_trade_type_or_a_rule_is_about_trades() -> None:
+    usdm = listing.usdm(7, 40, START, listing_hours=0, schedule_days=0)
+    pairs = listing.spot(7, 40, START)
+    coinm = listing.coinm(7, 2, START)
+    trading = {i.symbol for known in (usdm, pairs, coinm) for i in known if i.trades_at(START)}
+    assert {"BTCUSDT", "ETHBTC", "BTCUSDC", "XAUUSDT", "币安人生USDT", "BTCUSD_PERP"} <= trading
+    assert {"BTCUPUSDT", "BTCDOWNUSDT", "USDCUSDT", "PAXGUSDT", "EURUSDT"} <= {
+        i.symbol for i in pairs
+    } & trading
+    kinds = {(i.market, i.quote, i.contract_type_at(START)) for known in (usdm, coinm) for i in known}
+    assert {(m, q, k) for m, q in (("usdm", "USDT"), ("coinm", "USD")) for k in
+            ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER")} <= kinds  # fmt: skip
+    assert {("usdm", q, "PERPETUAL") for q in ("USDC", "BTC")} <= kinds
+    assert {i.quote for i in pairs} >= {"USDT", "USDC", "BTC"}
+    cross = next(i for i in usdm if i.symbol == "ETHBTC")
+    assert (cross.margin_asset, cross.tick_size, cross.step_size) == ("BTC", "0.000001", "0.01")
 
 
 def test_grids_are_printed_as_they_are(usdm: list[Instrument]) -> None:
