@@ -216,6 +216,7 @@ class _Verifier:
         self.end_g = 0
         self.damaged: dict[int, Path] = {}
         self._promised: dict[str, list[Span]] = defaultdict(list)  # what damaged files said they hold
+        self._unknown: set[int] = set()  # starts of those that do not even say that
         self._n_pages = math.ceil(sample / PAGE) if sample else 0
         self._random = random.Random(seed)
         self._seen = 0
@@ -269,6 +270,8 @@ class _Verifier:
                 self.fault("damaged", str(error), file=str(path), first=start, end=start + data.span_ms)
                 for symbol, _, first, last in promised:
                     self._promised[symbol].append((self.g_of(first), self.g_of(last) + 1))
+                if not promised:
+                    self._unknown.add(start)
                 continue
             except HistoryForeign as error:
                 self.fault("foreign", str(error), file=str(path), first=start, end=start + data.span_ms)
@@ -281,12 +284,12 @@ class _Verifier:
                 times = np.union1d(bars.get(symbol, nothing), holes.get(symbol, nothing))
                 report.n_absent += len(holes.get(symbol, nothing))
                 self.coverage.add(symbol, (times - self.time_of(0)) // data.interval_ms)
-        known = self.coverage.spans.values()
-        self.first_g = min((one[0][0] for one in known), default=0)
-        self.end_g = max((one[-1][1] for one in known), default=0)
+        every = [*self.coverage.spans.values(), *self._promised.values()]
+        self.first_g = min((g for one in every for g, _ in one), default=0)
+        self.end_g = max((end for one in every for _, end in one), default=0)
         report.source = data.source or ""
-        report.n_symbols = len(known)
-        if known:
+        report.n_symbols = len(self.coverage.spans)
+        if every:
             report.first, report.end = self.time_of(self.first_g), self.time_of(self.end_g)
 
     def _rows(self, start: int, path: Path, rows: Rows) -> None:
@@ -335,7 +338,7 @@ class _Verifier:
         }
         closed_g = self.g_of(int(exchange.clock.now_ms())) - 1
         begin_all, end_all = self.first_g, self.end_g
-        for start in self.damaged:  # nobody knows what was in there
+        for start in self._unknown:  # all that may have been in there
             begin_all = min(begin_all, self.g_of(start))
             end_all = max(end_all, min(self.g_of(start + self.data.span_ms), closed_g))
         found: dict[str, Span] = {}
