@@ -15,7 +15,7 @@ from bmac_stream.errors import BmacError, ConfigError, ShmError
 
 __all__ = ["COMMANDS", "Commands", "main"]
 
-COMMANDS: Final = ("status", "doctor", "run", "explain", "version", "history")
+COMMANDS: Final = ("status", "doctor", "check", "run", "explain", "version", "history")
 """What may be called; other attributes of Commands are not offered."""
 
 
@@ -63,6 +63,17 @@ class Commands:
         from bmac_stream import doctor
 
         return doctor.main(None if cfg is None else str(cfg), json=json, timeout_s=timeout_s)
+
+    def check(self, directory: str, factors: str | None = None, json: bool = False) -> int:
+        """What of an existing BMAC directory or config will work. Exit status 1 if something will not.
+
+        directory  BMAC's base directory, a config file, or a folder that holds `factor/*.py` only
+        factors    folder of pandas factor modules; without: DIRECTORY/factor, if there is one
+        json       one JSON object instead of the table
+        """
+        from bmac_stream import check
+
+        return check.main(str(directory), None if factors is None else str(factors), json=json)
 
     def run(self, cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
         """Start collector, engine and sample strategy for a config, and show them until Ctrl-C.
