@@ -110,8 +110,10 @@ def _append_csv(folder: Path, data: DataSet, one: Rows) -> int:
             np.zeros(n, np.int64),
         ]
         table = pa.Table.from_arrays([pa.array(c) for c in columns], names=list(CSV_COLUMNS))
-        options = pa_csv.WriteOptions(include_header=not path.exists(), quoting_style="none")
+        options = pa_csv.WriteOptions(include_header=False, quoting_style="none")
         with path.open("ab") as file:
+            if file.tell() == 0:
+                file.write(",".join(CSV_COLUMNS).encode() + b"\n")  # Arrow would quote the names
             pa_csv.write_csv(table, file, options)
     return len(one.open_time)
 
