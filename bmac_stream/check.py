@@ -29,6 +29,13 @@ TYPICAL: Final = {"spot": 450, "usdm": 550, "coinm": 30}
 """Symbols of a market's largest trade_type, where neither files nor keep_symbols say how many there are."""
 BMAC_WRONG: Final = ("6h", "12h")
 """Intervals whose bars BMAC v2 waited for at the wrong time: its grid begins at midnight in Hong Kong."""
+OTHER_KEYS: Final = {
+    "http_timeout_sec": "{} s for one REST request, retries apart",
+    "candle_close_timeout_sec": "a run_time is complete {} s after its close at the latest; usually much sooner",
+    "num_rest_fetchers": "{} REST requests at the same time",
+    "num_socket_listeners": "the symbols are spread over {} connections, evenly",
+}
+"""BMAC's keys that need no more than a sentence."""
 BMAC_NEVER: Final = ("1s", "1d", "3d", "1w")
 """Intervals with which BMAC v2 failed at its first period."""
 
@@ -120,6 +127,9 @@ def _config(config: Config, warnings: list[str], raw: dict[str, Any]) -> Iterato
         yield Check(
             "keep_symbols", "ok", f"{len(config.keep_symbols)} symbols; unknown ones are named at the start"
         )
+    for key, meaning in OTHER_KEYS.items():
+        if key in raw:
+            yield Check(key, "ok", meaning.format(f"{getattr(config, key):g}"))
     yield from _alerts(config, raw)
     yield Check(
         "time zone", "ok", f"ready files are named in {config.ready_timezone}; data is in UTC, as BMAC's",
@@ -255,8 +265,8 @@ def _show(found: list[Check], console: Console) -> None:
     console.print(table)
     n = {level: sum(check.level == level for check in found) for level in ("fail", "warn")}
     if n["fail"]:
-        console.print(Text(f"{n['fail']} things will not work as they are.", style="red"))
+        console.print(Text(f"Will not work as it is: {n['fail']} things to mend.", style="red"))
     elif n["warn"]:
-        console.print(Text(f"Will work; {n['warn']} things to know.", style="yellow"))
+        console.print(Text(f"Will work. To know before: {n['warn']}.", style="yellow"))
     else:
         console.print(Text("Will work as it is.", style="green"))
