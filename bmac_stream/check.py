@@ -31,7 +31,7 @@ BMAC_WRONG: Final = ("6h", "12h")
 """Intervals whose bars BMAC v2 waited for at the wrong time: its grid begins at midnight in Hong Kong."""
 OTHER_KEYS: Final = {
     "http_timeout_sec": "{} s for one REST request, retries apart",
-    "candle_close_timeout_sec": "a run_time is complete {} s after its close at the latest; usually much sooner",
+    "candle_close_timeout_sec": "complete {} s after a close at the latest; usually much sooner",
     "num_rest_fetchers": "{} REST requests at the same time",
     "num_socket_listeners": "the symbols are spread over {} connections, evenly",
 }

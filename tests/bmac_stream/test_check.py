@@ -126,7 +126,7 @@ def test_a_misspelled_key_and_feather(tmp_path: Path) -> None:
 
 def test_bmac_s_other_keys_are_explained(tmp_path: Path) -> None:
     found = checks(configured(tmp_path, candle_close_timeout_sec="20", num_socket_listeners=3))
-    assert "20 s after its close" in texts(found, "candle_close_timeout_sec")
+    assert "20 s after a close" in texts(found, "candle_close_timeout_sec")
     assert "3 connections" in texts(found, "num_socket_listeners")
 
 
