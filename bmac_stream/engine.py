@@ -863,9 +863,7 @@ class Engine:
                 from_g[slot] = min(g, from_g.get(slot, g))
                 changed = min(changed, self._first_changed(slot, g, old))
             elif self.next_g[slot] < 0 and self._first_changed(slot, g, old) < self.g:
-                changed = min(
-                    changed, g
-                )  # delisted since: nothing of its own goes on, so from before the bar
+                changed = min(changed, g)  # delisted by now: its own part is not redone here
         if changed < self.g and self._checkpoint_before(changed) is None and self._may_replay():
             self._start()
             return
