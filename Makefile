@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
+COMPAT := $(VENV)/compat
+COMPAT_PY := $(COMPAT)/bin/python
+COMPAT_STAMP := $(COMPAT)/.ready
 
-.PHONY: env run test stress bench smoke lint lock clean
+.PHONY: env run test compat stress bench smoke lint lock clean
 
 env: $(STAMP)  ## the environment in .venv; quick when it stands
 
@@ -25,6 +28,19 @@ lint: env
 
 test: lint  ## everything but load: under 10 minutes on 2 cores from a cold cache
 	$(PY) -m pytest -n 2 --dist loadfile -m "not stress and not network"
+
+# BMAC's own pins; there are wheels of them for Python 3.10 to 3.12
+$(COMPAT_STAMP): tests/compat/requirements.txt
+	@for python in $(PYTHON) python3.11 python3.12 python3.10; do \
+	  $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+	    && $$python -m venv --clear $(COMPAT) && exit 0; \
+	done; echo "make compat needs Python 3.10, 3.11 or 3.12 for BMAC's own pins" >&2; exit 1
+	$(COMPAT_PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $<
+	@touch $@
+
+compat: env $(COMPAT_STAMP)  ## BMAC's run directory of every trade_type, read with BMAC's own pandas and pyarrow
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT \
+	  && $(PY) tests/compat/write.py "$$out" && $(COMPAT_PY) tests/compat/reader.py "$$out"
 
 stress: env  ## minutes of load on the store and the collector
 	$(PY) -m pytest -m stress -s
