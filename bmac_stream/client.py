@@ -103,8 +103,12 @@ class _Column(Generic[V]):
         self.name = name
 
     def __get__(self, bars: Any, owner: type | None = None) -> V:
-        # on the class itself: the descriptor, for help()
-        return cast(V, self if bars is None else bars.column(self.name))
+        if bars is None:
+            return cast(V, self)  # on the class itself: the descriptor, for help()
+        try:
+            return cast(V, bars.column(self.name))
+        except KeyError:
+            raise AttributeError(f"this store has no column {self.name}") from None
 
 
 class Bars:
@@ -125,6 +129,8 @@ class Bars:
     trade_num = _Column[F64]()
     taker_buy_base_asset_volume = _Column[F64]()
     taker_buy_quote_asset_volume = _Column[F64]()
+    funding_rate = _Column[F64]()
+    next_funding_time = _Column[F64]()
     status = _Column[F64]()
 
     def __init__(self, rows: F64, index: dict[str, int], g0: int, interval_ms: int, origin_ms: int) -> None:
@@ -176,6 +182,8 @@ class FormingBar:
     trade_num = _Column[float]()
     taker_buy_base_asset_volume = _Column[float]()
     taker_buy_quote_asset_volume = _Column[float]()
+    funding_rate = _Column[float]()
+    next_funding_time = _Column[float]()
 
     def __init__(self, values: F64, index: dict[str, int], open_time: int, run_time: int) -> None:
         self._values = values
@@ -229,6 +237,8 @@ class SymbolView:
     trade_num = _Column[F64]()
     taker_buy_base_asset_volume = _Column[F64]()
     taker_buy_quote_asset_volume = _Column[F64]()
+    funding_rate = _Column[F64]()
+    next_funding_time = _Column[F64]()
     status = _Column[F64]()
 
     def __init__(self, reader: StoreReader, file: _File, symbol: str, slot: int) -> None:

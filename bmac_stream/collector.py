@@ -27,7 +27,7 @@ import numpy as np
 from shm import SlotState, Spec, StoreReader, StoreWriter
 from shm.segment import group_number
 
-from . import snapshot
+from . import funding_columns, snapshot
 from .alerts.events import alert
 from .alerts.feed import Feed
 from .backfill import UNKNOWN, Answer
@@ -60,6 +60,10 @@ log = logging.getLogger("bmac_stream.collector")
 HEARTBEAT_S: Final = 0.25
 GIVE_UP_HISTORY_S: Final = 60.0
 """Without any page for so long (a ban, no network), live bars go on without the rest of the history."""
+FUNDING_S: Final = 20.0
+"""How long history waits for funding rates."""
+RENEWED_BARS: Final = 16
+"""A settlement that becomes known late is brought into so many bars at most."""
 FIRST_TRIES_S: Final = 5.0
 """A restarted collector whose REST is silent or banned for so long goes on with its store's symbols."""
 STABLE_S: Final = 60.0
@@ -102,7 +106,7 @@ def spec_of(config: Config, source: str) -> Spec:
         "interval": config.interval,
     }
     return Spec(
-        columns=COLUMNS,
+        columns=(*COLUMNS, *(funding_columns.COLUMNS if config.funding_rate else ())),
         window=config.num_candles,
         slack=config.store.slack,
         max_symbols=config.max_symbols,
@@ -225,11 +229,11 @@ class Collector:
         self._spawn("closing", self.closer.run)
         self._set_phase("history")
         self.symbols = dict.fromkeys(resumed, 0)
+        if self.funding is not None:
+            await self._begin_funding(self.funding)
         await self._load_snapshot(universe)
         await self._apply(universe, first=True)
         self._start_children()
-        if self.funding is not None:
-            self._spawn("funding", self.funding.run)
         self._spawn("universe", self._watch_universe)
         await self._read_history()
         self.writer.go_live()
@@ -241,6 +245,23 @@ class Collector:
         return 0
 
     # ------------------------------------------------------------------------------------------ beginning
+
+    async def _begin_funding(self, funding: Funding) -> None:
+        """History is written with its funding rates, so these come first, if they come soon."""
+        self._spawn("funding", funding.run)
+        try:
+            async with asyncio.timeout(FUNDING_S):
+                await funding.known.wait()
+        except TimeoutError:
+            log.error("no funding rates for %g s: history has none of them beside its bars", FUNDING_S)
+        for symbol in self.writer.series:  # bars of the streams that closed meanwhile
+            self._on_settled(symbol, 0)
+
+    def _on_settled(self, symbol: str, time_ms: int) -> None:
+        """A settlement is known: bars that closed after it and do not show it yet are corrected, but recent
+        ones only, since whoever warmed up from history would have to begin anew."""
+        recent = self.writer.close_ms(self.writer.now_g() - RENEWED_BARS)
+        self.writer.renew(symbol, max(time_ms, recent))
 
     async def _find_exchange(self) -> tuple[str | None, tuple[str, ...], str]:
         """(REST host, stream URLs, source) of the exchange; the embedded one is started."""
@@ -276,12 +297,14 @@ class Collector:
         self.clock = clock = Clock(config.rate)
         self.console.follow(clock)
         self.grace = Grace(config.candle_close_timeout_sec * 1e3, config.rate)
+        extra = funding_columns.FundingColumns() if config.funding_rate else None
         self.writer = BarWriter(
             store,
             config.interval,
             config.num_candles,
             clock,
             self.grace,
+            extra=extra,
             on_early=lambda: self.keeper.doubt(),
         )
         self.governor = Governor(
@@ -303,6 +326,18 @@ class Collector:
             ca_file=ca_file,
             max_connections=config.num_rest_fetchers + 2,
         )
+        if extra is not None:
+            self.funding = Funding(
+                config.store_name,
+                store.spec,
+                self.rest,
+                clock,
+                directory=config.store.directory,
+                mode=mode,
+                group=group,
+                columns=extra,
+                on_settled=self._on_settled,
+            )
         self.keeper = Timekeeper(self.rest, clock, config.clock_sync_every_sec)
         self.fetcher = Fetcher(
             self.rest,
@@ -327,11 +362,6 @@ class Collector:
             silence_timeout_s=config.silence_timeout_sec,
             on_event=self._on_stream,
         )
-        if config.funding_rate:
-            self.funding = Funding(
-                config.store_name, store.spec, self.rest, clock,
-                directory=config.store.directory, mode=mode, group=group,
-            )  # fmt: skip
         self.closer = Closer(
             self.writer,
             self.fetcher,
@@ -470,6 +500,7 @@ class Collector:
             self.writer.expect(name)
             self._n["listings"] += not first
         self.console.changed([] if first else change.added, change.removed)
+        self.alerts.gone(change.removed)
         self.streams.set_symbols(self.symbols)
         for name in list(self.symbols) if first else change.added:
             self._unresolved.add(name)

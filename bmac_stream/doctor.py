@@ -27,6 +27,7 @@ from bmac_stream import status
 from bmac_stream.bar import COLUMNS, INTERVALS_MS, origin_ms
 from bmac_stream.config import Config, load_config
 from bmac_stream.errors import ConfigError
+from bmac_stream.funding_columns import COLUMNS as FUNDING_COLUMNS
 
 __all__ = ["Check", "machine_checks", "main", "store_bytes"]
 
@@ -77,12 +78,13 @@ def store_bytes(config: Config | None) -> int:
     """Size of the store that a collector with this config would make, bytes (default config: None)."""
     from shm import Spec
 
-    window, slack, max_symbols, interval = 1500, 100, 1024, "1m"
+    window, slack, max_symbols, interval, columns = 1500, 100, 1024, "1m", COLUMNS
     if config is not None:
+        columns = (*COLUMNS, *(FUNDING_COLUMNS if config.funding_rate else ()))
         window, slack, interval = config.num_candles, config.store.slack, config.interval
         max_symbols = config.max_symbols
     return Spec(
-        columns=COLUMNS,
+        columns=columns,
         window=window,
         slack=slack,
         max_symbols=max_symbols,

@@ -24,6 +24,7 @@ from .binance.protocol import FundingRate, PremiumIndex
 from .binance.rest import RestClient
 from .clock import Clock
 from .errors import ApiError, ExchangeError, ShmError, StoreFull
+from .funding_columns import FundingColumns
 from .quiet import Quiet
 
 __all__ = ["COLUMNS", "COUNTERS", "SUFFIX", "Funding", "funding_spec"]
@@ -67,6 +68,10 @@ AGAIN_MS: Final = 10_000.0
 """... and again after so long, if the exchange does not list it yet ..."""
 GIVE_UP_MS: Final = 600_000.0
 """... until so long after it was due. As long back, the past is asked for again: some are listed late."""
+SHORTEST_MS: Final = 3_600_000
+"""No funding period is shorter."""
+BEFORE_MS: Final = 86_400_000
+"""The past is asked for from so long before the window on: its first bars have a rate settled last, too."""
 PAGE: Final = 1000
 """Rows of a page of /fundingRate."""
 SHARE: Final = 0.95
@@ -101,7 +106,9 @@ class Funding:
     name, bars        of the store of the bars
     directory, mode, group   of the store to be made, as those of the bars
     rest, clock       the collector's
+    columns           what the bars themselves say of funding, to be told of every settlement
     on_miss           told of every run_time (ms UTC) without a reading
+    on_settled        told when a settlement becomes known: (symbol, ms UTC)
     """
 
     def __init__(
@@ -114,15 +121,20 @@ class Funding:
         directory: str,
         mode: int = 0o600,
         group: str | None = None,
+        columns: FundingColumns | None = None,
         on_miss: Callable[[int], None] = lambda run_time: None,
+        on_settled: Callable[[str, int], None] = lambda symbol, time_ms: None,
     ) -> None:
         self.name = name + SUFFIX
+        self.columns = FundingColumns() if columns is None else columns
+        self.known = asyncio.Event()
+        """Set once the past of the window is known, from the store or from the exchange."""
         self.store: StoreWriter | None = None
         """The writer, once the exchange has said which symbols there are."""
         self._bars_name, self._bars = name, bars
         self._rest, self._clock = rest, clock
         self._directory, self._mode, self._group = directory, mode, group
-        self._on_miss = on_miss
+        self._on_miss, self._on_settled = on_miss, on_settled
         self._step, self._origin, self._window = bars.interval_ms, bars.origin_ms, bars.window
         self._patience_ms = min(max(PATIENCE_MS, 1e3 * clock.rate), self._step / 2)
         self._due: dict[str, int] = {}  # symbol -> settlement that is next, or not listed yet; ms
@@ -175,6 +187,8 @@ class Funding:
         try:
             store.set_phase("history")
             await self._begin(store, names)
+            self._expect(rows)
+            self._recall(store)
         except BaseException:
             store.close()
             raise
@@ -212,6 +226,19 @@ class Funding:
         await self._fill_up(store, newest)
         if len(nothing):
             store.complete(newest - 1)
+
+    def _recall(self, store: StoreWriter) -> None:
+        """Settlements that a store which is taken up holds: each at the beginning of its bar. Longer bars
+        hold sums of several: there the exchange is asked again."""
+        if self._step > SHORTEST_MS:
+            return
+        for name, slot in store.symbols.items():
+            end = store.count(slot)
+            start = max(store.first_g(slot), end - self._window)
+            if start < end:
+                rates = store.read(slot, start, end - start)[0][:, _SETTLED]
+                for i in np.flatnonzero(np.isfinite(rates)):
+                    self.columns.settled(name, self._open_time(start + int(i)), float(rates[i]))
 
     # ------------------------------------------------------------------------------------ every run_time
 
@@ -309,8 +336,10 @@ class Funding:
         """Note when each symbol's next settlement is due, unless one that was is not known yet."""
         now = self._clock.now_ms()
         for row in rows:
-            if row.next_funding_ms > 0 and self._due.get(row.symbol, math.inf) > now:
-                self._due[row.symbol] = row.next_funding_ms
+            if row.next_funding_ms > 0:
+                self.columns.expected(row.symbol, row.next_funding_ms, now)
+                if self._due.get(row.symbol, math.inf) > now:
+                    self._due[row.symbol] = row.next_funding_ms
 
     def _forget(self, store: StoreWriter, found: dict[str, PremiumIndex]) -> None:
         """Close the slots of symbols that have long not been named."""
@@ -326,6 +355,7 @@ class Funding:
     async def _settle(self, store: StoreWriter) -> None:
         """What was settled: the window's past, then every settlement when it is due."""
         await self._ask_settled(store, self._clock.now_ms(), None)
+        self.known.set()
         store.set_phase("live")
         while True:
             now = self._clock.now_ms()
@@ -350,8 +380,10 @@ class Funding:
 
         names  only these, where the exchange must be asked for each symbol; None: all there are
         """
-        first = self._open_time(max(self._newest() - self._window, 0))
+        first = self._open_time(max(self._newest() - self._window, 0)) - BEFORE_MS
         start = max(first, store.counter("settled_until_ms"))
+        if self._step > SHORTEST_MS and not self.known.is_set():
+            start = first
         start -= (start - self._origin) % self._step  # whole bars: their settlements are added up
         end = int(now_ms)
         newest: dict[str, int] = {}
@@ -408,6 +440,8 @@ class Funding:
                     row.rate
                 )
                 newest[row.symbol] = max(row.funding_ms, newest.get(row.symbol, 0))
+                if self.columns.settled(row.symbol, row.funding_ms, row.rate):
+                    self._on_settled(row.symbol, row.funding_ms)
         end = self._number(rows[-1].funding_ms) if more else math.inf
         for i, key in enumerate([key for key in self._sums if key[1] < end]):
             self._write(store, *key, math.fsum(self._sums.pop(key).values()))

@@ -156,7 +156,10 @@ class Extra(Protocol):
     They are written with the bar and say what was known then; `BarWriter.renew` brings later knowledge in.
     """
 
-    columns: tuple[str, ...]
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Their names."""
+        ...
 
     def row(self, symbol: str, close_ms: int) -> tuple[float, ...]:
         """The values for the bar of `symbol` that closes at `close_ms`; NaN: not known."""

@@ -15,6 +15,7 @@ from bmac_stream.binance.markets import MARKETS
 from bmac_stream.binance.protocol import FundingRate, PremiumIndex
 from bmac_stream.client import Store, attach
 from bmac_stream.config import load_config
+from bmac_stream.engine import Engine
 from bmac_stream.errors import NetworkError, StoreNotFound
 from bmac_stream.funding import COLUMNS, SUFFIX, Funding, funding_spec
 from bmac_stream.simulator import Simulator
@@ -122,7 +123,45 @@ async def test_readings_and_settlements_are_the_exchanges(
             assert set(funding) == set(listed), "all that premiumIndex names, not only what is collected"
             assert set(funding) > set(store)
             assert funding.columns == COLUMNS
+            check_bars(run, store, market, begin)
+            name = next(iter(store))
+            assert store[name].read(lambda bars: bars.funding_rate[-1], n=1) in store[name].funding_rate
+            engine = Engine(store, ["crypto:Funding"])  # factors see what the bars say
+            rates, n_known = engine["crypto:Funding"], 0
+            for symbol, slot in store.symbols.items():
+                bar = store[symbol].copy_until((engine.run_time - store.origin_ms) // STEP, 1)
+                if len(bar.status) and bar.status[0] == Status.BAR:
+                    rate = bar.values[store.column_index["funding_rate"], 0]
+                    np.testing.assert_array_equal(rates[slot], rate)
+                    n_known += bool(np.isfinite(rate))
+            assert n_known
         assert run.counts()["bugs"] == 0
+
+
+def check_bars(run: Run, store: Store, market: str, since: int) -> None:
+    """Every bar says which rate was settled last before its close, and when the next falls."""
+    before = after = 0
+    newest = store.run_time
+    for symbol in store:
+        rows = store[symbol].copy()
+        closes = store.origin_ms + (rows.g0 + 1 + np.arange(len(rows.status))) * STEP
+        day = 24 * HOUR
+        found = run.simulator.exchange.market.funding(
+            market, symbol, int(closes[0]) - day, int(closes[-1]) + day
+        )
+        rates, dues = rows.values[store.column_index["funding_rate"]], rows.values[-1]
+        for close, rate, due, status in zip(closes.tolist(), rates, dues, rows.status, strict=True):
+            if status != Status.BAR or close > newest:
+                assert np.isnan(rate) or status == Status.BAR
+                continue
+            i = int(np.searchsorted(found.funding_time, close))
+            wanted = found.rate[i - 1] if i else np.nan
+            assert np.array_equal(rate, wanted, equal_nan=True), (symbol, close, rate, wanted)
+            if i < len(found.funding_time):
+                assert due == found.funding_time[i] // 60_000 * 60_000, (symbol, close)
+                after += close > since
+            before += i > 0 and close <= since
+    assert before and (after or market == "coinm")
 
 
 async def test_a_restart_goes_on_and_keeps_what_there_is(tmp_path: Path, store_name: str) -> None:
@@ -150,6 +189,7 @@ async def test_a_restart_goes_on_and_keeps_what_there_is(tmp_path: Path, store_n
                 assert np.array_equal(now.values[[0, 1, 3, 4], :n], rows.values[[0, 1, 3, 4], old],
                                       equal_nan=True)  # fmt: skip
                 assert np.array_equal(now.status[:n], rows.status[old])
+            check_bars(run, store, "usdm", held)
         assert run.counts()["bugs"] == 0
 
 
@@ -449,6 +489,17 @@ def test_a_store_of_another_kind_or_source_is_not_taken_for_it(tmp_path: Path) -
             pytest.raises(StoreNotFound, match="not the funding"),
         ):
             _ = store.funding
+
+
+def test_a_store_without_these_columns_says_so(tmp_path: Path, store_name: str) -> None:
+    with StoreWriter.open(store_name, make_spec(), directory=tmp_path) as writer:
+        slot = writer.add_symbol("AUSDT", 0)
+        writer.activate(slot)
+        writer.heartbeat()
+        with attach(store_name, directory=tmp_path) as store:
+            assert not hasattr(store["AUSDT"], "funding_rate")
+            with pytest.raises(AttributeError, match="no column funding_rate"):
+                _ = store["AUSDT"].funding_rate
 
 
 def test_spot_has_none_and_futures_warn_of_nothing(tmp_path: Path) -> None:
