@@ -17,6 +17,7 @@ __all__ = [
     "Beat",
     "Bye",
     "Event",
+    "Gone",
     "alert",
     "decode",
     "encode",
@@ -35,6 +36,7 @@ KINDS: Final = {
     "child": "error",  # one of its processes ended and was started again
     "clock": "error",  # the clock jumped
     "disk": "error",  # no room left
+    "lost": "error",  # alerts that found no room on their way here
 }
 """Every kind of message, and how serious it is."""
 
@@ -90,11 +92,17 @@ class Beat(msgspec.Struct, frozen=True, tag="beat"):
     dropped: int = 0
 
 
+class Gone(msgspec.Struct, frozen=True, tag="gone"):
+    """These symbols are no longer collected: nobody waits for them, and they do not come back."""
+
+    symbols: list[str]
+
+
 class Bye(msgspec.Struct, frozen=True, tag="bye"):
     """The collector ends in order. Without it the end of the socket means that it died."""
 
 
-Event = Alert | Bar | Beat | Bye
+Event = Alert | Bar | Beat | Gone | Bye
 
 
 def alert(kind: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bmac_stream.alerts.channels import read_channels
-from bmac_stream.alerts.events import MAX_NAMES, MAX_TEXT, Alert, Bar, Beat, Bye, Event, encode
+from bmac_stream.alerts.events import MAX_NAMES, MAX_TEXT, Alert, Bar, Beat, Bye, Event, Gone, encode
 from bmac_stream.children import Children
 from bmac_stream.config import Config, secrets_of
 
@@ -82,6 +82,12 @@ class Feed(logging.Handler):
         if self._mine is not None:
             self._say(Bar(run_time, n_active, len(pending), list(pending[:MAX_NAMES])))
 
+    def gone(self, symbols: Sequence[str]) -> None:
+        """These symbols are no longer collected."""
+        if self._mine is not None:
+            for start in range(0, len(symbols), MAX_NAMES):
+                self._say(Gone(list(symbols[start : start + MAX_NAMES])))
+
     def beat(self, phase: str, complete: int, blocked_s: float, banned: bool) -> None:
         """The collector lives; may be called often, is said every BEAT_S. See events.Beat."""
         if self._mine is None or (now := time.monotonic()) < self._next_beat:
@@ -127,11 +133,14 @@ class Feed(logging.Handler):
             return
         logging.getLogger().removeHandler(self)
         self._say(Bye())
+        started, child = time.monotonic(), self._children.all[_NOT_OURS]
+        while child.pid == 0 and time.monotonic() - started < timeout_s:
+            await asyncio.sleep(0.01)  # being spawned: cancelled now, it would be nobody's child
         self._shut()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._children.end(max(timeout_s, 0.1))
+        await self._children.end(max(timeout_s - (time.monotonic() - started), 0.1))
 
     def kill(self) -> None:
         """SIGKILL to the process, at once."""

@@ -25,7 +25,7 @@ from typing import Final
 import msgspec
 
 from bmac_stream.alerts.channels import read_channels
-from bmac_stream.alerts.events import Alert, Bar, Beat, Bye, decode
+from bmac_stream.alerts.events import Alert, Bar, Beat, Bye, Gone, decode
 from bmac_stream.alerts.limiter import Limiter, Note
 from bmac_stream.alerts.senders import Sender, SendFailed, sender_of
 from bmac_stream.alerts.watch import Watch
@@ -221,6 +221,8 @@ class Service:
             self._add(self.watch.bar(event))
         elif isinstance(event, Beat):
             self._add(self.watch.beat(event, now))
+        elif isinstance(event, Gone):
+            self.watch.gone(event.symbols)
         else:
             assert isinstance(event, Bye)
             self._bye = True

@@ -6,7 +6,7 @@ catching up for CATCH_UP_S, and when nothing was heard of it for SILENT_S.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from bmac_stream.alerts.events import Bar, Beat
@@ -75,6 +75,12 @@ class Watch:
         if again:
             yield "recovery", f"ready again: {_names(again)}"
 
+    def gone(self, symbols: Iterable[str]) -> None:
+        """These are no longer collected: they are neither late nor ready again."""
+        for symbol in symbols:
+            self._missing.pop(symbol, None)
+            self._told.discard(symbol)
+
     def beat(self, beat: Beat, now: float) -> Iterator[tuple[str, str]]:
         """Alerts after a sign of life."""
         if self._silent:
@@ -98,7 +104,7 @@ class Watch:
         elif self._behind_since == math.inf:
             self._behind_since = now
         if beat.dropped:
-            yield "error", f"{beat.dropped} alerts were lost on their way: there were too many"
+            yield "lost", f"{beat.dropped} alerts were lost on their way: there were too many"
 
     def tick(self, now: float) -> Iterator[tuple[str, str]]:
         """Alerts because of what did not happen. To be asked every second or so."""

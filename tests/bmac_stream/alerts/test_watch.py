@@ -46,6 +46,15 @@ def test_a_symbol_that_is_late_now_and_then_is_not_told() -> None:
         assert bar(watch, *(["A"] if i % 3 else [])) == []
 
 
+def test_a_delisted_symbol_is_not_ready_again() -> None:
+    watch = Watch(MINUTE, 0.0)
+    for _ in range(3):
+        bar(watch, "A", "B")
+    watch.gone(["A", "Z"])
+    assert bar(watch, "B") == []
+    assert bar(watch) == [("recovery", "ready again: B")]
+
+
 def test_half_a_market_is_told_at_once_and_not_by_name() -> None:
     watch = Watch(MINUTE, 0.0)
     names = [f"S{i}" for i in range(200)]
@@ -134,4 +143,4 @@ def test_live_is_told_once() -> None:
 
 def test_lost_events_are_told() -> None:
     watch = Watch(MINUTE, 0.0)
-    assert kinds(list(watch.beat(Beat("history", dropped=3), 0.0))) == ["error"]
+    assert kinds(list(watch.beat(Beat("history", dropped=3), 0.0))) == ["lost"]
