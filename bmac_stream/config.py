@@ -166,7 +166,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     funding_rate: bool = False
     # only these symbols of the trade_type; null: all
     keep_symbols: list[str] | None = None
-    # BMAC's candle files, parquet or feather; they come later
+    # of BMAC's files: parquet or feather
     save_type: str = "parquet"
     # one REST request, seconds of wall time
     http_timeout_sec: float = 5.0
@@ -709,8 +709,6 @@ def _check_later(config: Config, reading: _Reading) -> None:
     """What is accepted, but not what its writer may think."""
     if config.funding_rate and config.trade.market == "spot":
         reading.warning("funding_rate", "spot has no funding rates: taken as false")
-    if config.save_type == "feather":
-        reading.warning("save_type", "accepted; BMAC's candle files are not written yet, they come later")
     length_ms = INTERVALS_MS[_interval_name(config.interval)]
     if config.candle_close_timeout_sec * 1e3 >= length_ms:
         reading.warning(
