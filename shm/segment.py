@@ -301,8 +301,9 @@ def _collapse(buffer: Any, at: int, size: int) -> None:
     An append touches two pages for every column of its symbol, a market's newest bars many times what the
     processor's page cache holds. It changes no byte; where it cannot be had, things are as they were.
     """
-    with contextlib.suppress(OSError):
-        buffer.madvise(_MADV_COLLAPSE, at, size)
+    libc = ctypes.CDLL(None)  # the mmap module's own madvise would hold up every other thread meanwhile
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    libc.madvise(np.frombuffer(buffer, np.uint8).ctypes.data + at, size, _MADV_COLLAPSE)
 
 
 def _map(
