@@ -104,7 +104,7 @@ def test_what_bmac_applied_int_to_may_be_text(tmp_path: Path) -> None:
     assert (config.http_timeout_sec, config.num_rest_fetchers, config.num_candles) == (7.0, 3, 99)
 
 
-def test_keys_of_later_features_are_accepted_with_a_warning(tmp_path: Path) -> None:
+def test_every_key_of_bmac_is_taken_without_a_word(tmp_path: Path) -> None:
     raw = GOOD | {
         "funding_rate": True,
         "save_type": "feather",
