@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from bmac_stream import funding, tables
 from bmac_stream.binance.markets import MARKETS, STABLECOINS, TRADE_TYPES
 from bmac_stream.client import attach
 from bmac_stream.collector import Collector
-from bmac_stream.config import load_config
+from bmac_stream.config import Symbols, load_config
 from bmac_stream.simulator import Simulator
 from bmac_stream.simulator.market import Instrument
 from shm import Status
@@ -171,3 +173,15 @@ async def test_coin_margined_columns_keep_their_places(market: Any, tmp_path: Pa
                 dollars = bars.volume[traded] * sizes[symbol]
                 assert (bars.quote_volume[traded] <= dollars / bars.low[traded] + 1e-8).all()
                 assert (bars.quote_volume[traded] >= dollars / bars.high[traded] - 1e-8).all()
+
+
+def test_the_documents_say_the_same() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "markets.md").read_text("utf-8")
+    assert [name for name in TRADE_TYPES if f"`{name}`" not in text] == []
+    assert [name for name in STABLECOINS if name not in text] == []
+    for column, unit in MARKETS["coinm"].units.items():
+        assert f"| {column} | {MARKETS['usdm'].units[column]} | {unit} |" in text
+    for field in msgspec.structs.fields(Symbols):
+        default = [] if field.name == "exclude" else field.default
+        assert f"| `{field.name}` | `{json.dumps(default)}` |" in text
+    assert [name for name in (*tables.COLUMNS, *funding.COLUMNS) if f"`{name}`" not in text] == []
