@@ -78,7 +78,7 @@ class Contenders:
         self.market = market
         self.k = self.k_files = 0
         self.store = bmac_stream.attach("compat", directory=market.memory)
-        self.runner = asyncio.Runner()
+        self.loop = asyncio.new_event_loop()  # a Runner prints every frame for its signal handler
         old = FilesWay(market.candle_dir)
         self.bmac_one = SingleWay(old, FACTORS, "factor")
         self.bmac_all = AllMarketWay(FilesWay(market.exginfo_dir), old, FACTORS, "factor")
@@ -97,7 +97,7 @@ class Contenders:
         }
 
     def close(self) -> None:
-        self.runner.close()
+        self.loop.close()
         self.store.close()
 
     def timed(self, made: Coroutine[Any, Any, pd.DataFrame]) -> tuple[pd.DataFrame, float]:
@@ -108,7 +108,7 @@ class Contenders:
             frame = await made
             return frame, time.perf_counter() - began
 
-        return self.runner.run(run())
+        return self.loop.run_until_complete(run())
 
     def single(self, who: str) -> pd.DataFrame:
         return self.timed(self._single(who))[0]
@@ -147,11 +147,11 @@ class Contenders:
             frame = await waiting
             return frame, time.monotonic()
 
-        frame, done = self.runner.run(run())
+        frame, done = self.loop.run_until_complete(run())
         return frame, done - closer.end()[0]
 
     def agree(self) -> int:
-        """Compare the frames of all contenders; how many numbers were compared. They stand at the same bar."""
+        """Compare the frames of all contenders, at one bar; how many numbers were compared."""
         agreement(self.k == self.k_files, "the store and the files are at different bars")
         n = 0
         expected = self.single("bmac")

@@ -80,14 +80,15 @@ class BmacSingleSymbolCalculator:
         return self._with_factors(candles)
 
     def _with_factors(self, candles: Candles) -> pd.DataFrame:
-        frame = candles.frame()
+        frame = candles.factor_frame()
         found = self.factors.of_frame(frame) if self.factors.legacy_columns else {}
         if self.factors.nodes:
             found |= self._of_engine(candles)
-        if not found:
-            return frame
-        columns = {name: found[name] for name in self.factors.columns}
-        return pd.concat([frame, pd.DataFrame(columns, index=frame.index, copy=False)], axis=1)
+        if found:
+            columns = {name: found[name] for name in self.factors.columns}
+            frame = pd.concat([frame, pd.DataFrame(columns, index=frame.index, copy=False)], axis=1)
+        frame.columns = pd.Index(list(frame.columns))
+        return frame
 
     def _of_engine(self, candles: Candles) -> dict[str, Any]:
         step = candles.interval_ms

@@ -5,6 +5,7 @@ It reads the bytes once and checks all that a strategy relies on: columns, types
 A file that BMAC is overwriting at that moment is CandleFileDamaged, and whole a moment later.
 """
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +29,6 @@ BEGIN: Final = "candle_begin_time"
 _END: Final = ("candle_end_time", "__index_level_0__")
 """Names under which the index lies in a file: as BMAC's history writes it, and after its first live bar."""
 _ZERO: Final = ("UTC", "Etc/UTC", "+00:00", "Z")
-_NAMES: Final = pd.Index(COLUMNS)
 
 
 class Times:
@@ -81,14 +81,28 @@ class Candles:
     def frame(self, times: Times | None = None) -> pd.DataFrame:
         """BMAC's frame: index datetime64[ns, UTC] = end of the bar, no name; `candle_begin_time`, then the
         nine columns. It shares memory with `values`, which nobody writes to."""
+        made = self.factor_frame(times)
+        made.columns = pd.Index(list(made.columns))
+        return made
+
+    def factor_frame(self, times: Times | None = None) -> pd.DataFrame:
+        """The same for factor modules: its column labels are an Index of Python's own strings, shared by all
+        such frames. With the strings of pandas 3, two common factors take 1.4 times as long."""
         times = times or Times(self.begin_ms, self.interval_ms)
+        inner, labels = _labels(self.columns)
         # One block for nine columns: 0.1 ms where nine arrays take 0.2.
-        names = _NAMES if self.columns is COLUMNS else pd.Index(self.columns)
-        made: pd.DataFrame = pd.DataFrame(self.values.T, index=times.end, columns=names, copy=False)
+        made: pd.DataFrame = pd.DataFrame(self.values.T, index=times.end, columns=inner, copy=False)
         made.insert(0, BEGIN, times.begin)
+        made.columns = labels
         if self.extra is not None:
             made = pd.concat([made, self.extra.set_axis(times.end)], axis=1)
         return made
+
+
+@functools.cache
+def _labels(columns: tuple[str, ...]) -> tuple[pd.Index, pd.Index]:
+    """Labels of the columns, without and with the begin; their look-up tables are made once."""
+    return pd.Index(columns, dtype=object), pd.Index([BEGIN, *columns], dtype=object)
 
 
 def read_table(path: Path) -> pa.Table:

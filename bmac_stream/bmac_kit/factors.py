@@ -73,6 +73,7 @@ class FactorList:
         self.columns: list[str] = []
         self.nodes: dict[str, Node] = {}
         self._legacy: dict[str, _Legacy] = {}
+        self._planned: tuple[Any, Plan] | None = None
         for entry in factor_cfgs:
             self._take(entry)
         twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
@@ -100,12 +101,16 @@ class FactorList:
     ) -> Plan:
         """The engine's factors over bars of these columns, whose open_time is phase_ms + g * interval_ms.
         FactorError if they read others."""
+        key = (interval_ms, phase_ms, tuple(columns))
+        if self._planned is not None and self._planned[0] == key:
+            return self._planned[1]
         nodes = self.nodes
         plan = bound(nodes, columns, interval_ms, phase_ms, statics)
         lacking = [field for field in plan.fields if field not in columns]
         if lacking:
             who = next(name for name, node in nodes.items() if lacking[0] in Plan({name: node}).fields)
             raise FactorError(f"{who} reads {lacking[0]!r}; candles have {', '.join(columns)}")
+        self._planned = (key, plan)
         return plan
 
     def _take(self, entry: Any) -> None:

@@ -91,7 +91,7 @@ async def files_market(
             del waiting[name]
             try:
                 if factors.legacy_columns:
-                    made = factors.of_frame(found.frame())
+                    made = factors.of_frame(found.factor_frame())
                     of_pandas[name] = {column: made[column].array[-1] for column in factors.legacy_columns}
             except LegacyFactorError as error:
                 left_out[name], failed = str(error), error

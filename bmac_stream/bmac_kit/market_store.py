@@ -26,6 +26,7 @@ F64 = NDArray[np.float64]
 
 _AT_ONCE: Final = 16
 """Symbols of pandas factors between two looks of the event loop."""
+_BAR: Final = int(Status.BAR)
 _WHY: Final = {int(Status.ABSENT): "the exchange has no such bar", int(Status.PENDING): "not here in time"}
 
 
@@ -50,15 +51,15 @@ class StoreMarket:
         self._warm()
         bar = self._shared.bar(g)
         place = {name: i for i, name in enumerate(bar.names)}
-        status = bar.values[:, -1]
+        status = bar.values[:, -1].astype(int).tolist()
         left_out: dict[str, str] = {}
         names: list[str] = []
         for name in order:
             i = place.get(name)
             if i is None:
                 left_out[name] = "not among the store's symbols"
-            elif status[i] != Status.BAR:
-                left_out[name] = _WHY.get(int(status[i]), "not here in time")
+            elif status[i] != _BAR:
+                left_out[name] = _WHY.get(status[i], "not here in time")
             else:
                 names.append(name)
         of_engine = self._of_engine(bar, g, run_time_ms)
@@ -122,7 +123,7 @@ class StoreMarket:
                 shared_times = times.get(len(candles))
                 if shared_times is None:
                     shared_times = times[len(candles)] = Times(candles.begin_ms, candles.interval_ms)
-                found = self._factors.of_frame(candles.frame(shared_times))
+                found = self._factors.of_frame(candles.factor_frame(shared_times))
                 made[name] = {column: found[column].array[-1] for column in columns}
             except (LegacyFactorError, SymbolNotFound) as problem:
                 error = problem

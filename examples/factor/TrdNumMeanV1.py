@@ -3,6 +3,6 @@
 
 def signal(*args):
     df, n, factor_name = args
-    df["range_per_trade"] = (df["high"] / df["low"] - 1) / df["trade_num"].where(df["trade_num"] > 0)
-    df[factor_name] = df["range_per_trade"].rolling(n, min_periods=1).mean()
+    range_per_trade = (df["high"] / df["low"] - 1) / df["trade_num"]
+    df[factor_name] = range_per_trade.rolling(n, min_periods=1).mean()
     return df

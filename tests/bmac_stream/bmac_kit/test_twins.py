@@ -71,7 +71,7 @@ async def compare(store: Store, run_time: int, symbols: list[str]) -> None:
             moves = of_engine[f"{FLAT[name]}_{n}"].to_numpy() != 0 if name in FLAT else slice(None)
             same(found[moves], expected[moves], f"{symbol} {column}")
             n_compared += int(np.isfinite(found[moves]).sum())
-    assert n_compared > 0.7 * len(symbols) * len(FACTORS) * len(of_modules)
+    assert n_compared > 0.6 * len(symbols) * len(FACTORS) * len(of_modules)
     last_modules = await legacy.calc_all_factors(run_time)
     last_engine = await engine.calc_all_factors(run_time)
     assert last_modules.index.tolist() == last_engine.index.tolist()
