@@ -24,7 +24,7 @@ from numba import njit
 from bmac_stream.bar import COLUMNS, INTERVALS_MS, N_COLUMNS, origin_ms
 from shm import Status
 
-__all__ = ["Grid", "fold", "grid_of"]
+__all__ = ["Grid", "fold", "fold_slots", "grid_of"]
 
 F64 = npt.NDArray[np.float64]
 U8 = npt.NDArray[np.uint8]
@@ -109,6 +109,18 @@ def fold(rows: F64, n: int, *, lead: int = 0, partly: bool = False) -> tuple[F64
     return values, status
 
 
+def fold_slots(data: F64, slots: npt.NDArray[np.int64], at: int, n: int) -> tuple[F64, U8]:
+    """`fold` of the same n base bars of many slots: (values float64[m, n_columns], status uint8[m]).
+
+    data   float64[n_slots, ..., cells]: a store's; the bars are its cells at ... at + n - 1
+    slots  int64[m]
+    """
+    values = np.full((len(slots), N_COLUMNS), np.nan)
+    status = np.empty(len(slots), np.uint8)
+    _fold_slots(data, slots, at, n, values, status)
+    return values, status
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fold(rows: Any, n: int, lead: int, partly: bool, values: Any, status: Any) -> None:
     columns, k = rows.shape[0] - 1, rows.shape[1]  # a store may have further ones, before the status
@@ -176,6 +188,12 @@ def _sum(rows: Any, c: int, low: int, high: int) -> float:
             return total
         units += int(whole)
     return units / scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fold_slots(data: Any, slots: Any, at: int, n: int, values: Any, status: Any) -> None:
+    for i in range(len(slots)):
+        _fold(data[slots[i], :, at : at + n], n, 0, False, values[i : i + 1], status[i : i + 1])
 
 
 if __name__ == "__main__":

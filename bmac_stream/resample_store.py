@@ -27,7 +27,7 @@ import numpy.typing as npt
 from bmac_stream.bar import COLUMNS
 from bmac_stream.client import Store
 from bmac_stream.errors import Lagging, StoreFull
-from bmac_stream.resample import Grid, fold
+from bmac_stream.resample import Grid, fold, fold_slots
 from shm import SlotState, Spec, Status, StoreWriter
 from shm.directory import slot_word
 from shm.layout import SLOT_COUNT, SLOT_WORDS, Layout
@@ -50,6 +50,7 @@ COUNTERS: Final = ("corrections", "late_fills", "absent_bars", "pending_bars", "
 _NEVER: Final = np.iinfo(np.int64).max
 _TRIES: Final = 1000
 _BAR: Final = int(Status.BAR)
+_ABSENT: Final = int(Status.ABSENT)
 _PENDING: Final = int(Status.PENDING)
 
 
@@ -130,7 +131,10 @@ class Resampler:
             self._correct()
         complete_g = reader.complete_g  # before the counts: of those that are ACTIVE none is behind it
         counts = reader.words[self._counts_at]
-        for slot in np.flatnonzero(counts >= self._due).tolist():
+        due = np.flatnonzero(counts >= self._due)
+        if len(due) > 1:
+            due = self._go_on_together(due, counts, complete_g)
+        for slot in due.tolist():
             self._go_on(self._series[slot], complete_g)
         g, before = grid.holding(complete_g + 1) - 1, writer.complete_g
         if g <= before or not writer.symbols:
@@ -223,6 +227,34 @@ class Resampler:
         """Publish every bar of a symbol that is over by now."""
         self._publish(series, self._rows(series, complete_g))
         self._due[series.slot] = self.grid.first(series.next_g + 1)
+
+    def _go_on_together(self, due: I64, counts: I64, complete_g: int) -> I64:
+        """`_go_on` for the many who are at the same bar and have just that one to publish; who is left."""
+        reader, grid = self.base.reader, self.grid
+        first = int(self._due[due].min()) - grid.n
+        plain = (self._due[due] == first + grid.n) & (counts[due] < first + 2 * grid.n)
+        series = [self._series[slot] for slot in due[plain].tolist()]
+        mine = np.array([one.mine for one in series], np.int64)
+        g = grid.holding(first)
+        if not len(mine) or mine.min() < 0 or (self.writer.counts(mine) != g).any():
+            return due
+        token = reader.token(series[0].slot, 1)
+        values, status = fold_slots(reader.data, due[plain], first % reader.cap, grid.n)
+        held = reader.valid(token._replace(oldest=first))  # nothing was corrected; and a fence
+        if not held or (reader.words[self._counts_at[due[plain]]] - first >= reader.cap).any():
+            return due
+        known = (status != _PENDING) | (first + grid.n <= complete_g + 1)
+        # who was listed within the bar: its first base bars are not there, and it has a way of its own
+        known &= np.array([one.next_g > one.first_g for one in series])
+        self.writer.append_rows(mine[known], np.full(int(known.sum()), g), values[known], status[known])
+        self._counted(status[known])
+        for one, published in zip(series, known.tolist(), strict=True):
+            if published:
+                one.next_g = g + 1
+                self._due[one.slot] = first + 2 * grid.n
+        left = np.ones(len(due), bool)
+        left[np.flatnonzero(plain)[known]] = False
+        return due[left]
 
     def _rows(self, series: _Series, complete_g: int) -> Rows:
         """The bars from next_g on that are over and known, or for which nobody waits any more."""
@@ -348,8 +380,9 @@ class Resampler:
                 writer.add("pending_bars", g + 1 - count)
 
     def _counted(self, status: U8) -> None:
-        self.writer.add("absent_bars", int(np.count_nonzero(status == Status.ABSENT)))
-        self.writer.add("pending_bars", int(np.count_nonzero(status == _PENDING)))
+        for counter, word in (("absent_bars", _ABSENT), ("pending_bars", _PENDING)):
+            if n := int(np.count_nonzero(status == word)):
+                self.writer.add(counter, n)
 
 
 def _joined(older: Rows, rows: Rows) -> Rows:

@@ -531,6 +531,61 @@ def test_a_look_that_was_disturbed_is_looked_again(five: World, monkeypatch: pyt
     assert five.mine.corrections == 0
 
 
+def test_bars_that_close_together(five: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once, as after a burst of frames: one is pending, one absent, one a bar ahead, one disturbed."""
+    five.g = G0 + 60
+    for name in ("AAA", "BBB", "CCC", "DDD", "EEE"):
+        five.list(name, G0)
+    five.minute()
+    while five.grid.first(five.grid.holding(five.g)) != five.g:
+        five.minute()
+    five.resampler.poll()
+    one_by_one: list[str] = []
+    go_on = five.resampler._go_on
+
+    def told(series: Any, complete_g: int) -> None:
+        one_by_one.append(series.symbol)
+        go_on(series, complete_g)
+
+    monkeypatch.setattr(five.resampler, "_go_on", told)
+    for _ in range(4):
+        five.minute({"BBB": PENDING, "CCC": ABSENT})
+    for name in ("AAA", "BBB", "DDD", "EEE"):
+        five.bar(name)
+    five.bar("CCC", ABSENT)
+    five.resampler.poll()
+    assert one_by_one == ["BBB"], "only who waits for the run_time is looked at alone"
+    mine = five.mine
+    assert mine.count(mine.symbols["BBB"]) == mine.count(mine.symbols["AAA"]) - 1
+    five.complete()
+    five.resampler.poll()
+    for name in mine.symbols:
+        five.check(name)
+    # disturbed: nothing of it is taken, everybody is looked at alone
+    for _ in range(4):
+        five.minute()
+    for name in five.writer.symbols:
+        five.bar(name)
+    assert five.base is not None
+    valid, left = five.base.reader.valid, [1]
+
+    def disturbed(token: Any) -> bool:
+        if left[0]:
+            left[0] -= 1
+            five.correct("DDD", five.g - 2)
+        return valid(token)
+
+    monkeypatch.setattr(five.base.reader, "valid", disturbed)
+    one_by_one.clear()
+    five.resampler.poll()
+    assert sorted(one_by_one) == sorted(mine.symbols)
+    assert mine.counter("corrections") == 0
+    five.complete()
+    five.resampler.poll()
+    for name in mine.symbols:
+        five.check(name)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_random_histories(tmp_path: Path, seed: int) -> None:
     """Everything that can happen, in any order; the store ends as the reference says."""
