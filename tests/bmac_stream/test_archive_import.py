@@ -1,6 +1,8 @@
 """bmac_stream.archive_import: what data.binance.vision's files say lies in the data set, or nothing does."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -279,3 +281,27 @@ def test_names_are_read_as_they_are(tmp_path: Path) -> None:
     found, passed, problems = sources([tmp_path], "usdt_perp", "1h")
     assert {s.symbol for s in found} == {"1000PEPEUSDT", "BTCUSDT_240329", "币安人生USDT"}
     assert not passed and not problems
+
+
+FULL = """
+import resource, sys
+from bmac_stream.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("room", [0, 3_000, 20_000])
+def test_a_file_system_that_takes_no_more(tmp_path: Path, data: DataSet, room: int) -> None:
+    """The operating system itself refuses the bytes: while reading, or while writing."""
+    import_files(data, [vision.write(tmp_path / "a", "AUSDT", DAY, "1h")])
+    before = held(data)
+    for symbol in ("BUSDT", "CUSDT", "DUSDT", "EUSDT"):
+        vision.write(tmp_path / "b", symbol, "2024-02", "1h")
+    words = [f"--into={data.root}", "--trade_type=usdt_perp", "--interval=1h"]
+    command = [sys.executable, "-c", FULL, str(room), "history", "import", str(tmp_path / "b"), *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("NoSpace: "), done.stderr
+    assert held(data) == before
+    assert {p.name for p in data.journal.iterdir()} == {"lock"}
+    assert import_files(data, [tmp_path / "b"]).n_added == 4 * 29 * 24

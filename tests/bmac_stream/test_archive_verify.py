@@ -19,8 +19,12 @@ from bmac_stream.archive_file import STORE, BarFile, Rows
 from bmac_stream.archive_verify import Report, connect, verify
 from bmac_stream.backfill import BAR, Page
 from bmac_stream.bar import COLUMNS
+from bmac_stream.binance.markets import MARKETS
+from bmac_stream.binance.protocol import ExchangeInfo, Klines, SymbolInfo
 from bmac_stream.cli import main
+from bmac_stream.clock import Clock
 from bmac_stream.config import Config, load_config
+from bmac_stream.errors import ApiError
 from bmac_stream.simulator.process import SimulatorProcess
 
 HOUR = 3_600_000
@@ -357,3 +361,70 @@ def test_the_embedded_exchange_of_a_config_is_started_and_asked(tmp_path: Path) 
     report = asyncio.run(verify(data, config=found, repair=True))
     assert report.clean and kinds(report) == ["differs"], report.faults
     assert report.faults[0].first == HOUR * (first_g + 4)
+
+
+class FakeRest:
+    """An exchange with a list of symbols, and bars from `begins` on."""
+
+    def __init__(self, market: str, symbols: list[SymbolInfo], begins: dict[str, int] | None = None) -> None:
+        self.market = MARKETS[market]
+        self._symbols, self._begins = symbols, begins or {}
+        self.asked: list[str] = []
+
+    async def exchange_info(self) -> ExchangeInfo:
+        return ExchangeInfo(tuple(self._symbols), (), None)
+
+    async def klines(self, symbol: str, interval: str, *, start_ms: int, end_ms: int, **_: Any) -> Klines:
+        self.asked.append(symbol)
+        if symbol not in self._begins:
+            raise ApiError(400, -1121, "Invalid symbol.")
+        first = max(start_ms, self._begins[symbol])
+        times = np.array([first] if first <= end_ms else [], np.int64)
+        return Klines(times, np.ones((len(times), 9)))
+
+
+def info(symbol: str, status: str = "TRADING", onboard_ms: int = 0) -> SymbolInfo:
+    return SymbolInfo(symbol, status, "PERPETUAL", "X", "USDT", "USDT", onboard_ms, 0, None, None, None)
+
+
+@pytest.mark.parametrize("market", ["usdm", "spot"])
+async def test_listing_and_delisting_decide_what_a_gap_is(tmp_path: Path, market: str) -> None:
+    """OLD is whole; YOUNG was listed in bar 10, LATE there too but its bars begin with 14; GONE is delisted
+    after bar 20, BEHIND trades and ends there; STRANGE is not known at the exchange any more."""
+    data = DataSet(tmp_path / "h", "usdt_perp" if market == "usdm" else "usdt_spot", "1h", "binance")
+    times = 1_700_006_400_000 + HOUR * np.arange(30)
+    begins = {"YOUNG": 10, "LATE": 14, "STRANGE": 4}
+    ends = {"GONE": 21, "BEHIND": 21, "STRANGE": 9}
+    rows = []
+    for symbol in sorted(("OLD", "YOUNG", "LATE", "GONE", "BEHIND", "STRANGE")):
+        part = times[begins.get(symbol, 0) : ends.get(symbol, 30)]
+        values = np.repeat([[2.0], [3.0], [1.0], [2.0], [1.0], [1.0], [1.0], [1.0], [1.0]], len(part), axis=1)
+        rows.append(Rows.fresh(symbol, part, values, STORE))
+    with data.change(STORE, "test") as change:
+        for start in sorted(set((times // data.span_ms * data.span_ms).tolist())):
+            inside = [one.part(one.open_time // data.span_ms * data.span_ms == start) for one in rows]
+            change.update(start, lambda i=inside: i)  # type: ignore[misc]
+        change.commit()
+    listed = int(times[10])
+    onboard = listed if market == "usdm" else 0
+    rest = FakeRest(
+        market,
+        [
+            info("OLD"),
+            info("YOUNG", onboard_ms=onboard),
+            info("LATE", onboard_ms=onboard),
+            info("GONE", "SETTLING" if market == "usdm" else "BREAK"),
+            info("BEHIND"),
+        ],
+        {"YOUNG": listed, "LATE": listed},
+    )
+    run = archive_verify._Verifier(data, Report(data_set="", faults=[], notes=[]), 0, 1)
+    run.files()
+    exchange = archive_verify.Exchange(rest, Clock(), "binance")  # type: ignore[arg-type]
+    gaps = run.gaps(await run.limits(exchange))
+    found = {
+        s: [((run.time_of(a) - times[0]) // HOUR, (run.time_of(b) - times[0]) // HOUR) for a, b in g]
+        for s, g in gaps.items()
+    }
+    assert found == {"LATE": [(10, 14)], "BEHIND": [(21, 30)]}
+    assert sorted(rest.asked) == (["STRANGE"] if market == "usdm" else ["LATE", "STRANGE", "YOUNG"])

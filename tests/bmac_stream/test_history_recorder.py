@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -19,12 +20,15 @@ import bmac_stream
 from bmac_stream import archive, history_recorder
 from bmac_stream.archive import DataSet
 from bmac_stream.archive_file import REST, STORE, Rows
+from bmac_stream.archive_verify import verify
 from bmac_stream.bar import COLUMNS
 from bmac_stream.client import Store
+from bmac_stream.config import load_config
 from bmac_stream.errors import HistoryForeign, NoSpace
 from bmac_stream.history_recorder import HistoryRecorder
+from shm import Status
 from tests.bmac_stream.fake_collector import G0, MINUTE, SOURCE, FakeCollector, bar
-from tests.bmac_stream.rig import until
+from tests.bmac_stream.rig import CollectorProcess, until
 
 DAY_G = 1440
 MIDNIGHT = -(-G0 // DAY_G) * DAY_G
@@ -360,3 +364,49 @@ def test_as_a_process_killed_and_started_again(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert bars_of(data) == truth(writer, first, writer.next_g)
+
+
+async def test_beside_a_collector(tmp_path: Path, store_name: str) -> None:
+    """Bars of a running collector, the recorder killed and the collector restarted between: what lies there
+    is what the exchange says, without a gap, when it is asked for all of it."""
+    config = {
+        "num_candles": 120,
+        "exchange": "embedded",
+        "embedded": {"n_symbols": 8, "seed": 5, "rate": 120.0},
+        "snapshot": {"enabled": False},
+        "history": {"enabled": True},
+        "bmac_files": False,
+    }
+    with CollectorProcess(tmp_path, store_name, **config) as collector:
+        reader = collector.live()
+        data = DataSet(tmp_path / "history", "usdt_perp", "1m", reader.spec.source)
+        until("a first file", lambda: data.look().files, 60)
+        assert collector.process is not None
+        for pid in children(collector.process.pid, "bmac_stream.history_recorder"):
+            os.kill(pid, signal.SIGKILL)
+        collector.complete(reader.complete_g + 20)
+        collector.end()
+        held = collector.held()
+    assert "history: ended with status -9: started again" in collector.log
+    first = min(one.first_g for one in held.values())
+    table = ds.dataset(data.folder, format="parquet").to_table()
+    assert sorted(set(table["symbol"].to_pylist())) == sorted(held)
+    found = bars_of(data)
+    for symbol, one in held.items():
+        for i, g in enumerate(range(one.first_g, one.first_g + len(one.status))):
+            wanted = tuple(one.values[i].tolist()) if one.status[i] == Status.BAR else None
+            assert found.get((symbol, g)) == wanted, (symbol, g - first)
+    report = await verify(data, config=load_config(tmp_path)[0], sample=100_000)
+    assert report.clean and report.n_compared > 8 * 120, report.faults[:5]
+
+
+def children(pid: int, module: str) -> list[int]:
+    """Processes that `pid` started with this module."""
+    found = []
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            with suppress(OSError):
+                parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == pid and module in (place / "cmdline").read_text():
+                    found.append(int(place.name))
+    return found
