@@ -232,13 +232,14 @@ class Collector:
         if self.funding is not None:
             await self._begin_funding(self.funding)
         await self._load_snapshot(universe)
+        self.console.history(universe.symbols, self.governor.used)
         await self._apply(universe, first=True)
         self._start_children()
         self._spawn("universe", self._watch_universe)
         await self._read_history()
+        self.console.live({one.group: one.symbols for one in self.streams.stats.connections})
         self.writer.go_live()
         self._set_phase("live")
-        self.console.live({one.group: one.symbols for one in self.streams.stats.connections})
         self._check_slots()
         log.info("live: %d symbols", sum(s.state is State.ACTIVE for s in self.writer.series.values()))
         await self._count_bars()
@@ -437,12 +438,11 @@ class Collector:
         """Wait until every symbol has its history, or until REST has been silent for long."""
         self.fetcher.progress_at = time.monotonic()
         n_symbols = len(self._unresolved)
-        self.console.history(self._unresolved, self.governor.used)
         with Progress(n_symbols, self.config.market.weight_limit, lines=not self.console.bmac) as progress:
             while self._unresolved:
                 n_left = len(self._unresolved)
                 progress.show(n_left, self.governor.used, self.fetcher.requests)
-                self.console.reading(n_symbols - n_left, n_left, self.governor.used)
+                self.console.reading(len(self.symbols) - n_left, n_left, self.governor.used)
                 await asyncio.sleep(0.05 if len(self._unresolved) < 20 else 0.2)
                 if time.monotonic() - self.fetcher.progress_at > GIVE_UP_HISTORY_S:
                     if self.governor.blocked_s == 0 and self.governor.used > 0.5 * self.governor.capacity:
@@ -450,7 +450,7 @@ class Collector:
                     log.error("no history for %.0f s: live without the rest of it", GIVE_UP_HISTORY_S)
                     break
         n_left = len(self._unresolved)
-        self.console.history_over(n_symbols - n_left, n_left, self.governor.used)
+        self.console.history_over(len(self.symbols) - n_left, n_left, self.governor.used)
 
     # --------------------------------------------------------------------------------------------- symbols
 
