@@ -179,6 +179,7 @@ def _alerts(config: Config, raw: dict[str, Any]) -> Iterator[Check]:
 
 
 def _memory(config: Config) -> Iterator[Check]:
+    from bmac_stream import funding_columns
     from bmac_stream.bar import COLUMNS, INTERVALS_MS
     from bmac_stream.resample_store import SLACK
     from shm import Spec
@@ -188,7 +189,7 @@ def _memory(config: Config) -> Iterator[Check]:
     parts = [f"{config.store_name} {_mib(need)}"]
     for target in config.resample:
         size = Spec(
-            columns=COLUMNS,
+            columns=(*COLUMNS, *(funding_columns.COLUMNS if config.funding_rate else ())),
             window=target.num_candles or config.num_candles,
             slack=min(config.store.slack, SLACK),
             max_symbols=config.max_symbols,

@@ -10,6 +10,7 @@ the lowest low, and the sums of the rest. What else is promised (docs/decisions/
   if none of the others had one: a longer bar is made of trades.
 * If one base bar is not known (pending), the longer bar is pending, not half of itself.
 * All absent: absent.
+* Columns beside the exchange's own (funding) say what is the case at a bar's end: they are the last one's.
 * The exchange's sums are sums of decimals, and so are these wherever float64 tells the decimals apart. That
   is the case below 2**53 units of the last digit; then they equal the exchange's own longer bars to the bit.
   Beyond, they are sums with compensation, at most 2 units in the last place from the exact one.
@@ -92,7 +93,8 @@ def grid_of(base_interval_ms: int, base_origin_ms: int, interval: str, offset_mi
 def fold(rows: F64, n: int, *, lead: int = 0, partly: bool = False) -> tuple[F64, U8]:
     """Consecutive longer bars made of base bars: (values float64[m, n_columns], status uint8[m]).
 
-    rows    float64[..., k]: base bars, oldest first; the first n_columns rows, and the last: status.
+    rows    float64[n_columns + 1, k]: base bars, oldest first, status in the last row; the first columns are
+            the exchange's.
             A view of a store is good enough
     n       base bars in a longer one; k is m * n - lead
     lead    so many base bars before `rows` are certain not to exist: the symbol began within the first bar
@@ -103,7 +105,7 @@ def fold(rows: F64, n: int, *, lead: int = 0, partly: bool = False) -> tuple[F64
     m = -(-(rows.shape[1] + lead) // n)
     assert rows.shape[0] > N_COLUMNS and 0 <= lead < n
     assert partly or (rows.shape[1] + lead) % n == 0, "whole bars only"
-    values = np.full((m, N_COLUMNS), np.nan)
+    values = np.full((m, rows.shape[0] - 1), np.nan)
     status = np.empty(m, np.uint8)
     _fold(rows, n, lead, partly, values, status)
     return values, status
@@ -115,7 +117,7 @@ def fold_slots(data: F64, slots: npt.NDArray[np.int64], at: int, n: int) -> tupl
     data   float64[n_slots, ..., cells]: a store's; the bars are its cells at ... at + n - 1
     slots  int64[m]
     """
-    values = np.full((len(slots), N_COLUMNS), np.nan)
+    values = np.full((len(slots), data.shape[1] - 1), np.nan)
     status = np.empty(len(slots), np.uint8)
     _fold_slots(data, slots, at, n, values, status)
     return values, status
@@ -123,7 +125,7 @@ def fold_slots(data: F64, slots: npt.NDArray[np.int64], at: int, n: int) -> tupl
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fold(rows: Any, n: int, lead: int, partly: bool, values: Any, status: Any) -> None:
-    columns, k = rows.shape[0] - 1, rows.shape[1]  # a store may have further ones, before the status
+    columns, k = rows.shape[0] - 1, rows.shape[1]
     for i in range(len(values)):
         low, high = max(0, i * n - lead), min(k, (i + 1) * n - lead)
         bars = pending = 0
@@ -154,6 +156,10 @@ def _fold(rows: Any, n: int, lead: int, partly: bool, values: Any, status: Any) 
             traded = traded or trades
         for c in range(_SUMS, N_COLUMNS):
             values[i, c] = _sum(rows, c, low, high)
+        for c in range(N_COLUMNS, columns):
+            for j in range(low, high):
+                if rows[columns, j] == _BAR:
+                    values[i, c] = rows[c, j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -24,7 +24,6 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bmac_stream.bar import COLUMNS
 from bmac_stream.client import Store
 from bmac_stream.errors import Lagging, StoreFull
 from bmac_stream.resample import Grid, fold, fold_slots
@@ -71,7 +70,7 @@ def spec_of(base: Store, grid: Grid, interval: str, window: int, slack: int) -> 
     offset = (grid.origin_ms - base.origin_ms) // 60_000 % (grid.interval_ms // 60_000)
     note = {"kind": KIND, "base": base.name, "interval": interval, "offset": offset}
     return Spec(
-        columns=COLUMNS,
+        columns=base.columns,
         window=window,
         slack=min(slack, SLACK),
         max_symbols=base.spec.max_symbols,
@@ -233,10 +232,11 @@ class Resampler:
         reader, grid = self.base.reader, self.grid
         first = int(self._due[due].min()) - grid.n
         plain = (self._due[due] == first + grid.n) & (counts[due] < first + 2 * grid.n)
+        plain &= np.array([self._series[slot].mine >= 0 for slot in due.tolist()])
         series = [self._series[slot] for slot in due[plain].tolist()]
         mine = np.array([one.mine for one in series], np.int64)
         g = grid.holding(first)
-        if not len(mine) or mine.min() < 0 or (self.writer.counts(mine) != g).any():
+        if not len(mine) or (self.writer.counts(mine) != g).any():
             return due
         token = reader.token(series[0].slot, 1)
         values, status = fold_slots(reader.data, due[plain], first % reader.cap, grid.n)
@@ -244,8 +244,6 @@ class Resampler:
         if not held or (reader.words[self._counts_at[due[plain]]] - first >= reader.cap).any():
             return due
         known = (status != _PENDING) | (first + grid.n <= complete_g + 1)
-        # who was listed within the bar: its first base bars are not there, and it has a way of its own
-        known &= np.array([one.next_g > one.first_g for one in series])
         self.writer.append_rows(mine[known], np.full(int(known.sum()), g), values[known], status[known])
         self._counted(status[known])
         for one, published in zip(series, known.tolist(), strict=True):
@@ -283,7 +281,7 @@ class Resampler:
             at = start % reader.cap
             values, status = fold(reader.data[slot, :, at : at + n], grid.n, lead=lead if n else 0)
             if lost:
-                values = np.concatenate([np.full((lost, len(COLUMNS)), np.nan), values])
+                values = np.concatenate([np.full((lost, values.shape[1]), np.nan), values])
                 status = np.concatenate([np.full(lost, _PENDING, np.uint8), status])
             return start if n else count, Rows(g, values, status)
 
@@ -311,7 +309,7 @@ class Resampler:
             writer.load(slot, rows.g, rows.values, rows.status)
             missing = writer.complete_g + 1 - end
             if missing > 0:  # our store was further already
-                nothing = np.full((missing, len(COLUMNS)), np.nan)
+                nothing = np.full((missing, rows.values.shape[1]), np.nan)
                 writer.load(slot, end, nothing, np.full(missing, _PENDING, np.uint8))
                 series.next_g = end + missing
             writer.activate(slot)
@@ -341,7 +339,8 @@ class Resampler:
         values, status = rows.values[low - rows.g : high - rows.g], rows.status[low - rows.g : high - rows.g]
         # what was known stays known: the base may have forgotten it, as a new file of another history has
         better = (status == _BAR) | ((status != _PENDING) & (before == _PENDING))
-        differs = (status != before) | ((status == _BAR) & (values != stored).any(axis=1))
+        same = (values == stored) | (np.isnan(values) & np.isnan(stored))
+        differs = (status != before) | ((status == _BAR) & ~same.all(axis=1))
         for i in np.flatnonzero(better & differs).tolist():
             writer.correct(slot, low + i, values[i], int(status[i]))
             writer.add("corrections")
@@ -391,7 +390,7 @@ def _joined(older: Rows, rows: Rows) -> Rows:
     if n <= 0:
         return rows
     gap = rows.g - older.g - n
-    nothing = np.full((gap, len(COLUMNS)), np.nan)
+    nothing = np.full((gap, rows.values.shape[1]), np.nan)
     values = np.concatenate([older.values[:n], nothing, rows.values])
     status = np.concatenate([older.status[:n], np.full(gap, _PENDING, np.uint8), rows.status])
     return Rows(older.g, values, status)

@@ -84,10 +84,12 @@ def test_a_listing_begins_within_its_first_bar() -> None:
     assert values[:, 1].tolist() == [2, 7]
 
 
-def test_columns_beside_the_exchange_s_own_are_left_out() -> None:
-    rows = rows_of(one(1, 2, 0.5, 1), one(1, 3, 0.5, 2))
-    wide = np.vstack([rows[:-1], np.full((2, 2), 77.0), rows[-1:]])
-    np.testing.assert_array_equal(fold(wide, 2)[0], fold(rows, 2)[0])
+def test_columns_beside_the_exchange_s_own_are_the_last_one_s() -> None:
+    rows = rows_of(one(1, 2, 0.5, 1), one(1, 3, 0.5, 2), None)
+    wide = np.vstack([rows[:-1], [[0.1, 0.2, np.nan], [5.0, np.nan, np.nan]], rows[-1:]])
+    values, _ = fold(wide, 3)
+    np.testing.assert_array_equal(values[:, :9], fold(rows, 3)[0])
+    np.testing.assert_array_equal(values[0, 9:], [0.2, np.nan])
 
 
 def test_no_bars_make_none() -> None:

@@ -586,6 +586,32 @@ def test_bars_that_close_together(five: World, monkeypatch: pytest.MonkeyPatch) 
         five.check(name)
 
 
+def test_funding_beside_the_bars_is_that_of_the_bar_s_end(tmp_path: Path) -> None:
+    spec = base_spec(columns=(*COLUMNS, "funding_rate", "next_funding_time"))
+    with StoreWriter.open("base", spec, directory=tmp_path) as writer:
+        slot = writer.add_symbol("AAA", G0)
+        rows = np.ones((60, 11))
+        rows[:, 9], rows[:, 10] = np.arange(60), np.nan
+        writer.load(slot, G0, rows, np.full(60, BAR))
+        writer.activate(slot)
+        writer.complete(G0 + 59)
+        with attach("base", directory=tmp_path) as base:
+            grid = grid_of(MINUTE, 0, "5m")
+            with StoreWriter.open("long", spec_of(base, grid, "5m", 30, 100), directory=tmp_path) as mine:
+                made = Resampler(base, mine, grid)
+                made.poll()
+                values, _ = mine.read(mine.symbols["AAA"], grid.holding(G0), 12)
+                assert values[:, 9].tolist() == [4.0 + 5 * i for i in range(12)]
+                assert np.isnan(values[:, 10]).all()
+                rows[59, 9] = 0.5  # became known later
+                writer.correct(slot, G0 + 59, rows[59])
+                made.poll()
+                assert mine.read(mine.symbols["AAA"], grid.holding(G0 + 59), 1)[0][0, 9] == 0.5
+                assert mine.counter("corrections") == 1
+                Resampler(base, mine, grid).poll()  # begun anew: NaN is no difference
+                assert mine.counter("corrections") == 1
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_random_histories(tmp_path: Path, seed: int) -> None:
     """Everything that can happen, in any order; the store ends as the reference says."""
