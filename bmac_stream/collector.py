@@ -626,9 +626,6 @@ class Collector:
             self._status = 1
             self.stopping.set()
         self._write_counters(lag_s)
-        self.console.tick(self.writer)
-        complete = self.writer.close_ms(self.store.complete_g) if self.store.complete_g >= 0 else 0
-        self.alerts.beat(self._phase, complete, self.governor.blocked_s, self.governor.is_banned)
         for name in [name for name in self._empty if self.writer.series[name].waiting]:
             self._empty.discard(name)  # its first bar closed
             self.fetcher.load(name)
@@ -641,6 +638,9 @@ class Collector:
             self._heard_ms = 0
         if self._phase in ("live", CATCHING_UP):
             self._set_phase(CATCHING_UP if self._is_behind() else "live")
+        complete = self.writer.close_ms(self.store.complete_g) if self.store.complete_g >= 0 else 0
+        self.alerts.beat(self._phase, complete, self.governor.blocked_s, self.governor.is_banned)
+        self.console.tick(self.writer)
 
     def _is_behind(self) -> bool:
         """Whether bars that should long be complete are not: this process was held up."""
