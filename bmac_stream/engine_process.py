@@ -2,14 +2,16 @@
 
 It takes the collector's own config: the store is found from it, `factors` names what to compute, and
 `factor_depth` how many bars of it are kept. It waits for its collector, goes on after a restart of it, takes
-up its saved state, and ends with status 0 on SIGTERM or SIGINT. SIGHUP reads `factors` again: what was
-computed before goes on to the bit, readers attach anew.
+up its saved state, and ends with status 0 on SIGTERM or SIGINT. SIGHUP reads `factors` and `factor_groups`
+again, and the user's own modules if their sources changed: what was computed before goes on to the bit, what
+is made of other groups or other code begins anew, readers attach anew. What is broken changes nothing.
 """
 
 import logging
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -18,7 +20,8 @@ import fire
 
 from bmac_stream.client import Store, attach
 from bmac_stream.config import Config, load_config
-from bmac_stream.engine import Engine, FactorError, plan_factors
+from bmac_stream.engine import Engine, FactorError, named, plan_factors
+from bmac_stream.engine_modules import UserModules
 from bmac_stream.errors import ConfigError, Lagging, ShmError, StoreRetired, WriterDead, WriterStalled
 from bmac_stream.factor_writer import CROSS, FactorWriter, specs
 from bmac_stream.factors import SUFFIX
@@ -46,6 +49,7 @@ class EngineProcess:
     def __init__(self, path: str | Path) -> None:
         self.path = path
         self.config: Config = self._load()
+        self._modules = UserModules()
         self._stop = False
         self._reload = False
         self._beat = 0.0
@@ -103,7 +107,9 @@ class EngineProcess:
         """Compute on one store until stopped; how many run_times are left to do. The store's errors when its
         collector went on with another file."""
         started = time.monotonic()
-        writer = self._open(store, plan_factors(store, self.config.factors))
+        plan = plan_factors(store, self.config.factors)
+        self._modules.note(self.config.factors)
+        writer = self._open(store, plan)
         try:
             engine = Engine(
                 store,
@@ -121,6 +127,8 @@ class EngineProcess:
             while not self._stop and left and time.monotonic() < end:
                 if self._reload:
                     writer = self._change(engine, writer)
+                if writer.left_out:
+                    writer = self._renew(engine, writer)
                 if self._bar(engine, writer):
                     left -= 1
                 if time.monotonic() - saved > self.config.factor_state_every_sec:
@@ -168,13 +176,15 @@ class EngineProcess:
             writer.set_phase("warm-up")
             return writer
 
-        first = open_one(self.name, own)
-        if cross is None:
+        # The second one first: who finds the first, which tells of it, finds both.
+        second = open_one(self.name + CROSS, cross) if cross is not None else None
+        if second is None:
             self._take_name_from(self.name + CROSS)
         try:
-            return FactorWriter(plan, first, open_one(self.name + CROSS, cross) if cross else None)
+            return FactorWriter(plan, open_one(self.name, own), second)
         except BaseException:
-            first.close()
+            if second is not None:
+                second.close()
             raise
 
     def _change(self, engine: Engine, writer: FactorWriter) -> FactorWriter:
@@ -182,27 +192,48 @@ class EngineProcess:
         self._reload = False
         try:
             config = self._load()
-            plan = plan_factors(engine.store, config.factors)
-            Program(plan, 1)  # its kernels compile
+            with self._modules.reread(config.factors) as changed:
+                nodes = named(config.factors)
+                plan = plan_factors(engine.store, nodes)
+                Program(plan, 1)  # its kernels compile
         except Exception as error:  # whatever the user's own operators and the compiler say
-            log.error("the factors stay as they are: %s", error)
+            log.error("the factors stay as they are: %s: %s", type(error).__name__, error)
             return writer
-        if plan.hash == engine.plan.hash:
+        if changed:
+            log.info("read again: %s", ", ".join(changed))
+        statics: Mapping[str, Mapping[str, float]] = statics_of(config)
+        if plan.hash == engine.plan.hash and statics == engine.statics:
             log.info("the factors are the same")
             return writer
         former, self.config = self.config, config
-        for name in (self.name, self.name + CROSS):
-            self._take_name_from(name)  # before it is closed: readers shall attach anew, not miss a writer
-        writer.close()
+        self._retire(writer)
         try:
             made = self._open(engine.store, plan)
         except ShmError as error:  # such as no room for so many
             log.error("the factors stay as they are: %s", error)
             self.config = former
+            nodes, statics = dict(zip(engine.plan.names, engine.plan.nodes, strict=True)), engine.statics
             made = self._open(engine.store, engine.plan)
-        shared = engine.set_factors(self.config.factors, follower=made)
+        shared = engine.set_factors(nodes, follower=made, statics=statics)
         log.info("%d factors from now on, %d calls go on from before", len(engine.names), shared)
         return made
+
+    def _renew(self, engine: Engine, writer: FactorWriter) -> FactorWriter:
+        """The factors' stores made anew, since they have no slots left: delisted symbols keep theirs."""
+        log.warning(
+            "store %s is full, without %s: it is made anew, readers attach again",
+            self.name, ", ".join(sorted(writer.left_out)),
+        )  # fmt: skip
+        self._retire(writer)
+        made = self._open(engine.store, engine.plan)
+        engine.set_factors(dict(zip(engine.plan.names, engine.plan.nodes, strict=True)), follower=made)
+        return made
+
+    def _retire(self, writer: FactorWriter) -> None:
+        """Take the names of both stores, and let go of them: whoever reads them gets StoreRetired."""
+        for name in (self.name, self.name + CROSS):
+            self._take_name_from(name)  # before it is closed: readers shall attach anew, not miss a writer
+        writer.close()
 
     def _take_name_from(self, store: str) -> None:
         """Whoever reads this store gets StoreRetired."""

@@ -14,6 +14,7 @@ pending bar are what the operators make of a missing value. A late fill corrects
 """
 
 import json
+import logging
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from bmac_stream.client import Store
 from bmac_stream.engine import Engine, Follower
 from bmac_stream.engine_loop import read_rows
+from bmac_stream.errors import StoreFull
 from kernels.plan import Plan
 from shm import Spec, Status, StoreWriter
 from shm.layout import Layout
@@ -31,6 +33,8 @@ __all__ = ["CROSS", "FactorWriter", "specs"]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
+
+log = logging.getLogger("bmac_stream.engine")
 
 CROSS: Final = ".cross"
 """What the name of a cross store ends with."""
@@ -80,6 +84,9 @@ class FactorWriter(Follower):
         self._symbols: dict[int, str] = {}
         self._ahead: set[int] = set()  # of the engine's slots: published further than the engine has stepped
         self._settled = False
+        self.left_out: set[str] = set()
+        """Symbols that no slot is left for: they have no factors here. Delisted ones keep theirs until the
+        stores are made anew."""
 
     def begun(self, engine: Engine, slot: int, g: int, values: F64, status: U8) -> None:
         """A symbol's newest rows: a new symbol begins with them, a known one goes on or is set right."""
@@ -87,7 +94,11 @@ class FactorWriter(Follower):
         assert symbol is not None
         self._symbols[slot] = symbol
         rows = np.column_stack([values[:, self._own_outputs], np.full(len(values), engine.origin_g[slot])])
-        self._slots[slot] = _follow_on(self.own, symbol, g, rows, status)
+        try:
+            self._slots[slot] = _follow_on(self.own, symbol, g, rows, status)
+        except StoreFull as error:
+            self._leave_out(slot, error)
+            return
         if self.own.count(int(self._slots[slot])) > g + len(values):
             self._ahead.add(slot)
         else:
@@ -97,7 +108,19 @@ class FactorWriter(Follower):
             # A symbol may be a bar ahead of the newest cross-section.
             n = max(0, min(len(values), engine.g - g))
             rows, members = self._cross_part(engine, slot, g, values[:n])
-            self._cross_slots[slot] = _follow_on(self.cross, symbol, g, rows, members)
+            try:
+                self._cross_slots[slot] = _follow_on(self.cross, symbol, g, rows, members)
+            except StoreFull as error:
+                self.own.remove_symbol(int(self._slots[slot]))
+                self._leave_out(slot, error)
+
+    def _leave_out(self, slot: int, error: StoreFull) -> None:
+        """All others go on."""
+        symbol = self._symbols.pop(slot)
+        self._slots[slot] = -1
+        self._ahead.discard(slot)
+        self.left_out.add(symbol)
+        log.error("%s has no factors: %s", symbol, error)
 
     def _cross_part(self, engine: Engine, slot: int, g: int, values: F64) -> tuple[F64, U8]:
         """Rows of a slot from its outputs of bars g, g + 1, ..., and their status."""
@@ -108,7 +131,7 @@ class FactorWriter(Follower):
     def ended(self, engine: Engine, slot: int) -> None:
         """A symbol was delisted."""
         if self._symbols.pop(slot, None) is None:
-            return
+            return  # one that was left out
         self.own.remove_symbol(int(self._slots[slot]))
         self._slots[slot] = -1
         self._ahead.discard(slot)
@@ -118,6 +141,8 @@ class FactorWriter(Follower):
 
     def stepped(self, engine: Engine, g: int, slots: I64, status: F64) -> None:
         """Publish own factors of bar g."""
+        if self.left_out:
+            slots = slots[self._slots[slots] >= 0]
         n = len(slots)
         rows, numbers = self._own_rows[:n], self._numbers[:n]
         read_rows(engine.program.address, g, slots, self._own_outputs, rows)
@@ -157,7 +182,7 @@ class FactorWriter(Follower):
             self._publish_cross(engine, g, self.cross)
 
     def _publish_cross(self, engine: Engine, g: int, cross: StoreWriter) -> None:
-        slots = np.flatnonzero(engine.next_g > g)
+        slots = np.flatnonzero((engine.next_g > g) & (self._cross_slots >= 0))
         # A symbol that has just begun, or was found again, may have its row already.
         slots = slots[cross.counts(self._cross_slots[slots]) == g]
         n = len(slots)
@@ -181,6 +206,8 @@ class FactorWriter(Follower):
 
     def redone(self, engine: Engine, slot: int, g: int, values: F64, status: U8) -> None:
         """Set right the rows of bars that changed."""
+        if slot not in self._symbols:
+            return
         rows = np.column_stack([values[:, self._own_outputs], np.full(len(values), engine.origin_g[slot])])
         n = _set_right(self.own, int(self._slots[slot]), g, rows, status)
         self.own.add("corrected_rows", n)

@@ -4,6 +4,7 @@
     run_time = factors.wait(timeout_s=90)     the market's next run_time, all factors there
     factors.cross_section("PctChg_100")       float64[n_slots], a copy, consistent
     factors.symbol("BTCUSDT")                 {name: value} of its newest bar
+    factors.symbols_of("PctChg_100")          {symbol: row} of such a cross-section or view
     factors.matrix()                          float64[n_slots, n_factors], a copy, consistent
     factors.view("PctChg_100")                float64[n_slots, 1], in place: "Raw views" in bmac_stream.client
 
@@ -12,7 +13,8 @@ run_time, with `member` (1.0 for who was in it). `origin` is the number of the f
 was made from. The stores below are ordinary ones, `own` and `cross`: all that client.Store offers works.
 """
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -34,6 +36,8 @@ F64 = NDArray[np.float64]
 SUFFIX: Final = ".factors"
 """What the name of an engine's store ends with, after that of its bars."""
 CROSS: Final = ".cross"
+SETTLE_S: Final = 2.0
+"""How long one of two stores may be missing, or of other factors, before an attach fails."""
 _NOTES: Final = ("origin", "member")
 
 
@@ -57,8 +61,13 @@ class Factors:
 
     @property
     def symbols(self) -> dict[str, int]:
-        """Readable symbols and their rows in every panel of own factors."""
+        """Readable symbols and their rows in every panel of own factors, and in `matrix`."""
         return self.own.symbols
+
+    def symbols_of(self, name: str) -> dict[str, int]:
+        """Readable symbols and their rows in `view(name)` and `cross_section(name)`; rows of own factors and
+        of those behind a cross-section may differ. KeyError names no such factor."""
+        return self._store(name).symbols
 
     @property
     def run_time(self) -> int:
@@ -74,13 +83,13 @@ class Factors:
         return self._last.run_times(timeout_s)
 
     def view(self, name: str, n: int = 1) -> F64:
-        """Raw view of one factor of the whole market, float64[n_slots, n], newest last; `panel_symbols` of
-        the factor's store names the rows. KeyError names no such factor."""
+        """Raw view of one factor of the whole market, float64[n_slots, n], newest last; `symbols_of(name)`
+        tells the rows. KeyError names no such factor."""
         return self._store(name).panel(name, n)
 
     def cross_section(self, name: str, n: int = 1) -> F64:
         """A consistent copy of one factor of the whole market: float64[n_slots], or [n_slots, n] for n > 1;
-        rows as `panel_symbols` of the factor's store."""
+        `symbols_of(name)` tells the rows."""
         made: F64 = self._store(name).read_panel(name, np.copy, n)
         return made[:, 0] if n == 1 else made
 
@@ -192,15 +201,43 @@ def attach_factors(
 ) -> Factors:
     """Attach to the factors that an engine process publishes as `name`. As `client.attach`.
 
-    StoreNotFound if there is none, or `name` is a store of bars.
+    StoreNotFound if there is none, or `name` is a store of bars. While an engine takes other factors up, its
+    two stores are not there at once: they are looked for again for SETTLE_S, or `timeout_s` if that is more.
     """
-    own = attach(name, directory=directory, timeout_s=timeout_s, max_silence_s=max_silence_s, owner=owner)
-    if own.meta.get("kind") != "factors":
-        own.close()
-        raise StoreNotFound(f"store {name!r} holds bars, not factors; an engine's ends with {SUFFIX!r}")
-    cross = None
-    if own.meta.get("cross"):
-        cross = attach(
-            name + CROSS, directory=directory, timeout_s=timeout_s, max_silence_s=max_silence_s, owner=owner
+    end = time.monotonic() + max(timeout_s, SETTLE_S)
+
+    def attach_one(which: str, timeout_s: float) -> Store:
+        return attach(
+            which, directory=directory, timeout_s=timeout_s, max_silence_s=max_silence_s, owner=owner
         )
-    return Factors(own, cross)
+
+    while True:
+        own = attach_one(name, max(0.0, min(timeout_s, end - time.monotonic())))
+        try:
+            cross = _partner(own, attach_one)
+        except StoreNotFound as error:
+            own.close()
+            if time.monotonic() > end or own.meta.get("kind") != "factors":
+                raise error
+            time.sleep(0.01)
+        except BaseException:
+            own.close()
+            raise
+        else:
+            return Factors(own, cross)
+
+
+def _partner(own: Store, attach_one: Callable[[str, float], Store]) -> Store | None:
+    """The cross store of the same plan, if there is to be one."""
+    if own.meta.get("kind") != "factors":
+        raise StoreNotFound(f"store {own.name!r} holds bars, not factors; an engine's ends with {SUFFIX!r}")
+    if not own.meta.get("cross"):
+        return None
+    cross = attach_one(own.name + CROSS, 0.0)
+    if cross.meta.get("plan") == own.meta.get("plan"):
+        return cross
+    cross.close()
+    raise StoreNotFound(
+        f"store {own.name!r} is of plan {own.meta.get('plan')}, {cross.name!r} of {cross.meta.get('plan')}:"
+        " their engine is taking other factors up, or was killed in it"
+    )

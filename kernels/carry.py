@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.abi import Kernel
 from kernels.plan import Series
 from kernels.run import Program
 
@@ -31,14 +32,15 @@ def carry(old: Program, new: Program, next_g: NDArray[np.int64], changed: Iterab
     others = [
         re.escape(step.text)
         for step in new.plan.steps
-        if (known := calls.get((step.text, step.cross))) and known.operator.kernel is not step.operator.kernel
+        if (known := calls.get((step.text, step.cross)))
+        and not _same(known.operator.kernel, step.operator.kernel)
     ]
     others += [rf"(?<![\w.:]){re.escape(name)}(?![\w(])" for name in changed]
     apart = re.compile("|".join(others) or r"(?!)")
     shared = 0
     for step in new.plan.steps:
         known = calls.get((step.text, step.cross))
-        if known is None or apart.search(step.text):
+        if known is None or apart.search(step.text) or known.n_own_rows != step.n_own_rows:
             continue
         shared += 1
         rows = np.arange(step.n_own_rows)
@@ -50,6 +52,14 @@ def carry(old: Program, new: Program, next_g: NDArray[np.int64], changed: Iterab
         if name in fields:
             _carry_series(old, fields[name], new, after, slots, last)
     return shared
+
+
+def _same(kernel: Kernel, other: Kernel) -> bool:
+    """Whether both are the same code, be it that its module was imported twice."""
+    if kernel is other:
+        return True
+    # One that nobody asked for its digest would tell that of its file as it is now.
+    return vars(kernel).get("digest") == other.digest and kernel.function.__code__ == other.function.__code__
 
 
 def _carry_series(

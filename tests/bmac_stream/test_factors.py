@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from bmac_stream.engine import Engine, FactorError, plan_factors
-from bmac_stream.engine_process import EngineProcess
+from bmac_stream.engine_process import EngineProcess, statics_of
 from bmac_stream.errors import StoreNotFound, StoreRetired
 from bmac_stream.factor_writer import CROSS, FactorWriter, specs
 from bmac_stream.factors import SUFFIX, Factors, attach_factors
+from kernels.cross_section import cs_demean
+from kernels.node import Node
 from kernels.rolling import ts_mean
 from shm import NoSpace, Spec, Status, StoreWriter
 from shm.segment import segment_path
@@ -30,10 +32,13 @@ NAMES = ("mean", "spread", "bar", "behind")
 class Published:
     """A market, an engine that publishes, and a reader of that."""
 
-    def __init__(self, market: Market, state: Path | None = None) -> None:
+    def __init__(
+        self, market: Market, state: Path | None = None, which: Mapping[str, Node] | None = None
+    ) -> None:
         self.market = market
         store = market.attach()
-        plan = plan_factors(store, nodes())
+        which = which or nodes()
+        plan = plan_factors(store, which)
         own, cross = specs(store, plan, DEPTH)
         assert cross is not None
 
@@ -41,7 +46,7 @@ class Published:
             return StoreWriter.open(name, spec, directory=market.directory)
 
         self.writer = FactorWriter(plan, open_one("f", own), open_one("f" + CROSS, cross))
-        self.engine = Engine(store, nodes(), follower=self.writer, depth=DEPTH, state=state)
+        self.engine = Engine(store, which, follower=self.writer, depth=DEPTH, state=state)
         self.factors = attach_factors("f", directory=market.directory)
 
     def check(self) -> None:
@@ -54,11 +59,9 @@ class Published:
             assert found[symbols[symbol]].tobytes() == np.array(want).tobytes(), symbol
             assert factors.view("origin")[symbols[symbol], 0] == engine.origin_g[slot]
         for name in factors.names:
-            home = factors.cross if name == "behind" else factors.own
-            assert home is not None
-            row = factors.cross_section(name)
+            row, rows = factors.cross_section(name), factors.symbols_of(name)
             for symbol, slot in engine.store.symbols.items():
-                assert row[home.symbols[symbol]].tobytes() == engine[name][slot].tobytes()
+                assert row[rows[symbol]].tobytes() == engine[name][slot].tobytes()
 
 
 @pytest.fixture
@@ -252,6 +255,37 @@ def test_a_second_engine_while_a_symbol_is_a_bar_ahead(published: Published) -> 
     published.factors = factors
 
 
+def test_a_late_bar_sets_past_cross_sections_right(tmp_path: Path) -> None:
+    """Those that are still held, of every symbol: later ones by what the late bar brings, members as they
+    were."""
+    market = Market(tmp_path)
+    which = {"own": ts_mean(CLOSE, 3, 1), "apart": cs_demean(ts_mean(CLOSE, 3, 1))}
+    made = Published(market, which=which)
+    try:
+        market.close({2: Status.PENDING})
+        for _ in range(3):
+            market.close()
+        made.engine.poll()
+        cross = made.factors.cross
+        assert cross is not None
+        old = cross.panel("apart", 5).copy()
+        market.correct(2, market.g - 4)
+        made.engine.poll()
+        made.check()
+        new, members = cross.panel("apart", 5), cross.panel("member", 5)
+        own = made.factors.own.panel("own", 5)
+        want = np.where(
+            members == 1.0, own - np.nanmean(np.where(members == 1.0, own, np.nan), axis=0), np.nan
+        )
+        np.testing.assert_allclose(new[:9, 1:], want[:9, 1:], rtol=1e-9, atol=1e-12)
+        assert members[2].tolist() == [1.0, 0.0, 1.0, 1.0, 1.0]
+        assert (new[:9, 2:4] != old[:9, 2:4]).all() and new[:9, 0].tobytes() == old[:9, 0].tobytes()
+    finally:
+        made.factors.close()
+        made.writer.close()
+        market.writer.close()
+
+
 def test_frames(published: Published) -> None:
     frame = published.factors.to_pandas()
     assert list(frame.columns) == list(NAMES) and list(frame.index) == [f"S{i}" for i in range(9)]
@@ -271,7 +305,7 @@ def test_bars_are_no_factors(published: Published) -> None:
 # ---- the process -----------------------------------------------------------------------------------------
 
 
-def _config(market: Market, factors: Any) -> Path:
+def _config(market: Market, factors: Any, **more: Any) -> Path:
     path = market.directory / "config.json"
     settings = {
         "interval": "1m",
@@ -279,6 +313,7 @@ def _config(market: Market, factors: Any) -> Path:
         "store": {"name": "bars", "directory": str(market.directory)},
         "factors": factors,
         "factor_depth": DEPTH,
+        **more,
     }
     path.write_text(json.dumps(settings))
     return path
@@ -446,6 +481,192 @@ def test_factors_that_fail_leave_things_as_they_are(tmp_path: Path, monkeypatch:
         writer.close()
         store.close()
         market.writer.close()
+
+
+def test_rows_of_the_two_stores_are_told_apart(published: Published) -> None:
+    market, engine, factors = published.market, published.engine, published.factors
+    assert factors.cross is not None and published.writer.cross is not None
+    stray = published.writer.cross.add_symbol("STRAY", market.g)
+    published.writer.cross.remove_symbol(stray)
+    market.list("NEW", market.g - 30, 30)
+    market.close()
+    engine.poll()
+    assert factors.symbols_of("mean")["NEW"] == 9 and factors.symbols_of("behind")["NEW"] == 10
+    published.check()
+    with pytest.raises(KeyError, match="no factor 'nothing'"):
+        factors.symbols_of("nothing")
+
+
+def test_one_store_alone_is_waited_for_then_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an engine changes its factors, a reader finds one of two stores, or two of different plans."""
+    market = Market(tmp_path)
+    made = Published(market)
+    made.factors.close()
+    hidden, seen = (
+        segment_path("f" + CROSS, tmp_path),
+        segment_path("f" + CROSS, tmp_path).with_suffix(".not"),
+    )
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            seen.rename(hidden)
+
+    try:
+        hidden.rename(seen)
+        monkeypatch.setattr("bmac_stream.factors.time.sleep", nap)
+        attach_factors("f", directory=tmp_path).close()
+        assert len(naps) == 3
+        monkeypatch.setattr("bmac_stream.factors.SETTLE_S", 0.05)
+        naps[:] = [0.0] * 3
+        hidden.rename(seen)
+        with pytest.raises(StoreNotFound, match=r"f\.cross"):
+            attach_factors("f", directory=tmp_path)
+        seen.rename(hidden)
+        made.writer.close()
+        other = plan_factors(made.engine.store, {"x": nodes()["behind"]})
+        cross = specs(made.engine.store, other, DEPTH)[1]
+        assert cross is not None
+        StoreWriter.open("f" + CROSS, cross, directory=tmp_path).close()
+        with pytest.raises(StoreNotFound, match=r"of plan .* taking other factors up"):
+            attach_factors("f", directory=tmp_path)
+    finally:
+        made.writer.close()
+        market.writer.close()
+
+
+# ---- changes of a running process ------------------------------------------------------------------------
+
+
+class Running:
+    """An engine process within this one: its parts as `EngineProcess._follow` has them."""
+
+    def __init__(self, market: Market, **settings: Any) -> None:
+        self.market = market
+        self.process = EngineProcess(_config(market, **settings))
+        self.store = market.attach()
+        config = self.process.config
+        plan = plan_factors(self.store, config.factors)
+        self.process._modules.note(config.factors)
+        self.writer = self.process._open(self.store, plan)
+        self.engine = Engine(
+            self.store, config.factors, follower=self.writer, depth=DEPTH, statics=statics_of(config)
+        )
+
+    def change(self, **settings: Any) -> bool:
+        """SIGHUP with these settings; whether readers have to attach anew."""
+        _config(self.market, **settings)
+        before = self.writer
+        self.writer = self.process._change(self.engine, before)
+        return self.writer is not before
+
+    def close(self) -> None:
+        self.writer.close()
+        self.store.close()
+        self.market.writer.close()
+
+
+def test_other_groups_are_taken_up(tmp_path: Path) -> None:
+    factors = [["PctChg", 5], "apart_factors:Apart"]
+    (tmp_path / "apart_factors.py").write_text(
+        "from factor_defs.fields import close\nfrom kernels.node import field\n"
+        "from kernels.cross_section import cs_neutralise\n\n\n"
+        "def Apart():\n    return cs_neutralise(close, field('group'))\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    running = Running(Market(tmp_path), factors=factors)
+    market = running.market
+    try:
+        assert not running.change(factors=factors), "the same"
+        assert running.change(factors=factors, factor_groups={"S1": "a", "S2": "a"})
+        market.close()
+        running.engine.poll()
+        with attach_factors("bars" + SUFFIX, directory=tmp_path) as found:
+            name = "apart_factors:Apart"
+            rows, apart = found.symbols_of(name), found.cross_section(name)
+            assert apart[rows["S1"]] == -apart[rows["S2"]] != 0.0
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("apart_factors", None)
+        running.close()
+
+
+def test_an_edited_module_is_taken_up_and_a_broken_one_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = (
+        "from factor_defs.fields import close\nfrom kernels.exponential import ema\n"
+        "from kernels.rolling import ts_mean\n\n\n"
+        "def Mine(n: int = 3):\n    return {{'e': ema(close, n), 'm': ts_mean(close, n) * {}}}\n"
+    )
+    file = tmp_path / "edited_factors.py"
+    file.write_text(source.format(2.0))
+    sys.path.insert(0, str(tmp_path))
+    factors = [["edited_factors:Mine", 3]]
+    running = Running(Market(tmp_path), factors=factors)
+    market = running.market
+    try:
+        file.write_text(source.format(4.0))
+        before = running.engine.values.copy()
+        assert running.change(factors=factors)
+        assert running.engine.values[0].tobytes() == before[0].tobytes(), "goes on"
+        assert np.array_equal(running.engine.values[1, :9], 2.0 * before[1, :9], equal_nan=True)
+        file.write_text("def Mine(n: int = 3:\n")
+        caplog.clear()
+        assert not running.change(factors=factors)
+        assert "stay as they are" in caplog.text and "SyntaxError" in caplog.text
+        market.close()
+        running.engine.poll()
+        with attach_factors("bars" + SUFFIX, directory=tmp_path) as found:
+            close = market.bars[: market.g - FIRST, 3, :9]
+            got = found.cross_section("edited_factors:Mine_3.m")[:9]
+            assert np.allclose(got, 4.0 * close[-3:].mean(axis=0), equal_nan=True)
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("edited_factors", None)
+        running.close()
+
+
+def test_a_full_store_leaves_symbols_out_then_is_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Slots that former markets took; all others go on, and nobody is missing in the end."""
+    running = Running(Market(tmp_path), factors=[["PctChg", 5], ["crypto:RankReturn", 5]])
+    market, writer = running.market, running.writer
+    try:
+        assert writer.cross is not None
+        for i in range(7):  # 9 of 16 slots are in use
+            writer.cross.remove_symbol(writer.cross.add_symbol(f"GONE{i}", market.g))
+            if i < 6:
+                writer.own.remove_symbol(writer.own.add_symbol(f"GONE{i}", market.g))
+        market.list("A", market.g - 30, 30)  # a slot of its own, none behind the cross-section
+        market.list("B", market.g, 0)
+        for late in (None, {9: Status.PENDING}, None):
+            market.close(late)
+            running.engine.poll()
+        market.correct(9, market.g - 2)
+        running.engine.poll()
+        assert writer.left_out == {"A", "B"} and "no slot for A" in caplog.text
+        old = attach_factors("bars" + SUFFIX, directory=tmp_path)
+        assert old.run_time == running.engine.run_time and "A" not in old.symbols and len(old.symbols) == 9
+        values = running.engine.values.copy()
+        running.writer = running.process._renew(running.engine, writer)
+        assert running.engine.values.tobytes() == values.tobytes() and not running.writer.left_out
+        with pytest.raises(StoreRetired):
+            old.own.check()
+        old.close()
+        market.writer.remove_symbol(9)
+        market.close()
+        running.engine.poll()
+        with attach_factors("bars" + SUFFIX, directory=tmp_path) as found:
+            assert set(found.symbols) == {f"S{i}" for i in range(9)} | {"B"}
+            for name in found.names:
+                row, rows = found.cross_section(name), found.symbols_of(name)
+                for symbol, slot in running.store.symbols.items():
+                    assert row[rows[symbol]].tobytes() == running.engine[name][slot].tobytes()
+    finally:
+        running.close()
 
 
 def test_a_config_that_cannot_be_used_ends_it_with_status_2(tmp_path: Path) -> None:
