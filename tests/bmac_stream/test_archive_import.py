@@ -153,6 +153,8 @@ def test_bad_files_are_named(tmp_path: Path, data: DataSet) -> None:
     flipped.write_bytes(body)
     inside = vision.write(tmp_path, "FLIP2USDT", DAY, "1h", checksum=False)
     inside.write_bytes(bytes(body))  # without a checksum beside it, the zip's own must tell
+    other = vision.write(tmp_path, "OTHERUSDT", DAY, "1h", zipped=False)  # sound, but not what was published
+    other.write_text("\n".join(vision.lines("AUSDT", vision.times(DAY, "1h"), "1h")))
     page = tmp_path / f"HTMLUSDT-1h-{DAY}.csv"
     page.write_text("<html>404</html>")
     empty = tmp_path / f"NOUSDT-1h-{DAY}.csv"
@@ -160,7 +162,7 @@ def test_bad_files_are_named(tmp_path: Path, data: DataSet) -> None:
     with pytest.raises(ImportRefused) as caught:
         import_files(data, [tmp_path])
     told = {line.split(":")[0].split(",")[0] for line in caught.value.problems}
-    assert told == {str(p) for p in (cut, flipped, inside, page, empty)}
+    assert told == {str(p) for p in (cut, flipped, inside, other, page, empty)}
     assert held(data) == {}
 
 

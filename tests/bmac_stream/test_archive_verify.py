@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +18,7 @@ from bmac_stream import archive_verify
 from bmac_stream.archive import DataSet
 from bmac_stream.archive_file import STORE, BarFile, Rows
 from bmac_stream.archive_verify import Report, connect, verify
-from bmac_stream.backfill import BAR, Page
+from bmac_stream.backfill import ABSENT, BAR, Page
 from bmac_stream.bar import COLUMNS
 from bmac_stream.binance.markets import MARKETS
 from bmac_stream.binance.protocol import ExchangeInfo, Klines, SymbolInfo
@@ -289,6 +290,42 @@ def test_rows_that_are_not_in_order_or_come_twice(tmp_path: Path, truth: Truth) 
     order = [0, 1, 1, *range(3, n), *range(n, table.num_rows)]
     pq.write_table(table.take(order).replace_schema_metadata(footer), path)
     assert "come twice" in look(data).faults[0].text
+
+
+def test_values_that_were_changed_by_another_program(tmp_path: Path, truth: Truth) -> None:
+    """Every page has its checksum then, and the description is as it was: only the columns' digests tell."""
+    data = make(tmp_path / "h", truth)
+    path = next(iter(data.look().files.values()))
+    footer, table = pq.read_metadata(path).metadata, pq.read_table(path)
+    close = table["close"].to_numpy().copy()
+    close[0] += 1e-9
+    at = table.schema.get_field_index("close")
+    table = table.set_column(at, "close", pa.array(close)).replace_schema_metadata(footer)
+    pq.write_table(table, path, write_page_checksum=True)
+    assert "column close does not match its CRC-32" in look(data).faults[0].text
+
+
+def test_what_the_exchange_has_not(tmp_path: Path, truth: Truth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing bar that it has not either is known to be absent; one that we have is named, and stays."""
+    data = make(tmp_path / "h", truth, missing={"SOLUSDT": [20]})
+    real = archive_verify.Exchange.ask
+
+    async def ask(self: archive_verify.Exchange, symbol: str, interval: str, page: Page) -> Any:
+        values, status = await real(self, symbol, interval, page)
+        for of, n in (("SOLUSDT", 20), ("ETHUSDT", 30)):
+            at = truth.first_ms // HOUR + n - page.g
+            if symbol == of and 0 <= at < page.n:
+                values[:, at], status[at] = np.nan, ABSENT
+        return values, status
+
+    monkeypatch.setattr(archive_verify.Exchange, "ask", ask)
+    report = look(data, truth, repair=True)
+    assert {f.kind: (f.symbol, f.repaired) for f in report.faults} == {
+        "gap": ("SOLUSDT", True),
+        "extra": ("ETHUSDT", False),
+    }
+    report = look(data)
+    assert not report.faults and (report.n_absent, report.n_bars) == (1, 3 * N - 1)
 
 
 def test_an_exchange_that_cannot_be_asked_is_a_fault(tmp_path: Path, truth: Truth) -> None:
