@@ -112,14 +112,13 @@ class ResampleProcess:
         targets = [self._open(base, target) for target in self.config.resample]
         snapshots.begin(list(self._writers))
         words = base.reader.words
-        rung = beat = form = 0.0
+        beat = form = 0.0
         seen = 0
         while not self._stop and os.getppid() == parent:
             now = time.monotonic()
             try:
-                if await_word(words, FUTEX, seen, 0, int(BEAT_S * 1e9)) == seen and now - rung > 1.0:
+                if await_word(words, FUTEX, seen, 0, int(BEAT_S * 1e9)) == seen:
                     base.check()
-                    rung = now
                 seen = int(words[FUTEX])  # before what is looked at
                 for target in targets:
                     target.poll()
