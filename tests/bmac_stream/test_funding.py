@@ -358,6 +358,27 @@ async def test_pages_of_one_moment_lose_nothing(tmp_path: Path, monkeypatch: pyt
     funding.close()
 
 
+async def test_a_sum_is_written_once_and_whole_wherever_pages_and_readings_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bmac_stream.funding.PAGE", 3)
+    funding, rest, clock = made(tmp_path)
+    rest.rows = [premium("AUSDT")]
+    store = funding.store = await funding._open()
+    g = NOW // 60_000 - 20
+    at = g * 60_000
+    rest.settled = [FundingRate("AUSDT", at + 10_000 * i, 1e-4, 1.0) for i in range(5)]
+    await funding._ask_settled(store, clock.now_ms(), None)
+    assert store.corrections == 1, "no reader has seen a part"
+    assert store.read(store.symbols["AUSDT"], g, 1)[0][0, 2] == 5 * 1e-4
+    # all is known up to the middle of that bar: the next reading begins with the bar
+    store.set("settled_until_ms", at + 35_000)
+    rest.settled.append(FundingRate("AUSDT", at + 59_000, 1e-4, 1.0))
+    await funding._ask_settled(store, clock.now_ms(), None)
+    assert store.read(store.symbols["AUSDT"], g, 1)[0][0, 2] == 6 * 1e-4
+    funding.close()
+
+
 async def test_what_is_settled_in_a_bar_that_is_open_waits_for_its_row(tmp_path: Path) -> None:
     funding, rest, clock = made(tmp_path)
     rest.rows = [premium("AUSDT")]

@@ -490,3 +490,24 @@ async def test_unknown_paths_are_404() -> None:
         assert (await client.get("usdm", "/fapi/v1/nothing")).status == 404
         assert (await client.get("usdm", "/api/v3/time")).status == 404
         assert (await client.get("spot", "/ws/btcusdt@kline_1m")).status == 404  # no upgrade asked
+
+
+async def test_fundings_of_all_symbols_come_in_pages_without_a_gap() -> None:
+    async with running() as (simulator, client):
+        now = simulator.exchange.now_ms()
+        start = (now // 3_600_000 - 40) * 3_600_000 + 5  # in the middle of those of one hour
+        for symbol in (None, "BTCUSDT"):
+            truth = simulator.exchange.market.funding("usdm", symbol, start, now)
+            wanted = list(zip(truth.funding_time.tolist(), truth.symbol, strict=True))
+            found: list[tuple[int, str]] = []
+            at, pages, more = start, 0, {} if symbol is None else {"symbol": symbol}
+            while True:
+                answer = await client.get("usdm", "fundingRate", startTime=at, endTime=now, limit=13, **more)
+                rows = [(row["fundingTime"], row["symbol"]) for row in answer.body]
+                found += [row for row in rows if row not in found]
+                pages += 1
+                if len(rows) < 13:
+                    break
+                at = rows[-1][0]
+            assert found == wanted
+            assert len(wanted) > (13 if symbol is None else 3) and pages >= len(wanted) // 13
