@@ -5,7 +5,8 @@ one store for each entry (`{store}.1h_15m`: hours that begin at a quarter past) 
 base until the collector ends: then it ends with status 0, as on SIGTERM or SIGINT. Every store is an ordinary
 one: `bmac_stream.attach`, `Engine`, `status` and the recorder take it as it is.
 
-A new store begins with what the base holds, or a snapshot of the store: a base of 1500 minutes is 25 hours.
+A new store begins with what the base holds (1500 minutes are 25 hours), a snapshot of the store, and the long
+history, if the config has that enabled.
 What was collected once stays: in shared memory over restarts, and beside the config's snapshots over reboots.
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from bmac_stream import snapshot
+from bmac_stream.archive import DataSet
 from bmac_stream.client import Store, attach
 from bmac_stream.config import Config, Resample, load_config
 from bmac_stream.errors import (
@@ -39,6 +41,7 @@ from bmac_stream.errors import (
 )
 from bmac_stream.recorder import Recorder
 from bmac_stream.resample import Grid, grid_of
+from bmac_stream.resample_history import merged, older_bars
 from bmac_stream.resample_store import Resampler, Rows, spec_of
 from shm import Spec, Status, StoreWriter
 from shm.layout import FUTEX
@@ -185,7 +188,7 @@ class ResampleProcess:
         writer = self._writers[name] = self._take(name, spec)
         writer.set_phase("history")
         self._phase = ""
-        return Resampler(base, writer, grid, older=_Remembered(config, name, spec, grid, writer))
+        return Resampler(base, writer, grid, older=_Remembered(config, name, base, grid, writer))
 
     def _take(self, name: str, spec: Spec) -> StoreWriter:
         """Become the store's writer; one that is just ending is waited for."""
@@ -208,23 +211,56 @@ class ResampleProcess:
 
 
 class _Remembered:
-    """What the newest snapshot holds of a store that is new. Read when first asked."""
+    """What the newest snapshot and the long history hold of a store that is new. Read when first asked."""
 
-    def __init__(self, config: Config, name: str, spec: Spec, grid: Grid, writer: StoreWriter) -> None:
-        self._config, self._name, self._spec, self._grid = config, name, spec, grid
-        self._wanted = writer.created and config.snapshot.enabled
+    def __init__(self, config: Config, name: str, base: Store, grid: Grid, writer: StoreWriter) -> None:
+        self._config, self._name, self._base, self._grid = config, name, base, grid
+        self._writer = writer
+        self._spec = writer.spec
+        self._wanted = writer.created
         self._found: snapshot.Snapshot | None = None
+        self._history: dict[str, Rows] = {}
 
     def __call__(self, symbol: str) -> Rows | None:
         if self._wanted:
             self._wanted = False
-            self._found = self._load()
+            self._found = self._load() if self._config.snapshot.enabled else None
+            self._history = self._read_history() if self._config.history.enabled else {}
+        found = merged(self._history.get(symbol), self._of_snapshot(symbol))
+        if found is None:
+            return None
+        start = max(0, len(found.status) - self._spec.window)
+        return Rows(found.g + start, found.values[start:], found.status[start:])
+
+    def _of_snapshot(self, symbol: str) -> Rows | None:
         if self._found is None or symbol not in self._found:
             return None
         rows = self._found[symbol]
-        start = max(0, len(rows.status) - self._spec.window)
-        values = np.ascontiguousarray(rows.values[:, start:].T)
-        return Rows(rows.g0 + start, values, np.maximum(rows.status[start:], int(Status.BAR)))
+        return Rows(rows.g0, np.ascontiguousarray(rows.values.T), np.maximum(rows.status, int(Status.BAR)))
+
+    def _read_history(self) -> dict[str, Rows]:
+        config, base, grid, started = self._config, self._base, self._grid, time.monotonic()
+        root = config.path(config.history.directory)
+        oldest = base.run_time - self._spec.window * grid.interval_ms
+        try:
+            found = older_bars(
+                DataSet(root, config.trade_type, base.interval, base.source),
+                grid,
+                base.origin_ms,
+                oldest,
+                n_columns=len(self._spec.columns),
+                between=self._writer.heartbeat,
+            )
+        except (BmacError, OSError) as error:
+            log.error("history not used: %s", error)
+            return {}
+        if found:
+            n = max(len(rows.status) for rows in found.values())
+            log.info(
+                "store %s: up to %d bars of %d symbols from %s in %.1f s",
+                self._name, n, len(found), root, time.monotonic() - started,
+            )  # fmt: skip
+        return found
 
     def _load(self) -> snapshot.Snapshot | None:
         folder = self._config.path(self._config.snapshot.directory)

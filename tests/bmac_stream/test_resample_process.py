@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bmac_stream.archive import DataSet
+from bmac_stream.archive_file import STORE, Rows
 from bmac_stream.client import Store, attach
 from bmac_stream.errors import ConfigError, ShmError
 from bmac_stream.resample import fold
@@ -20,7 +22,7 @@ from bmac_stream.simulator.process import SimulatorProcess
 from bmac_stream.snapshot import generations
 from shm import Status
 
-from .fake_collector import FakeCollector
+from .fake_collector import G0, SOURCE, FakeCollector, bar
 from .rig import REPO, CollectorProcess, until
 from .test_acceptance import folder, hosts  # noqa: F401
 
@@ -236,6 +238,31 @@ def test_what_was_collected_outlives_a_reboot(tmp_path: Path) -> None:
         store.close()
         child.send_signal(signal.SIGTERM)
         assert child.wait(20) == 0
+
+
+def test_a_new_store_begins_with_the_long_history(tmp_path: Path) -> None:
+    path = configured(tmp_path, "rule", {"interval": "5m"}, history={"enabled": True, "directory": "past"})
+    data = DataSet(tmp_path / "past", "usdt_perp", "1m", SOURCE)
+    minutes = np.arange(G0 - 200, G0 + 30)
+    for start in sorted({data.start_of(int(g) * MINUTE) for g in minutes}):
+        part = minutes[(minutes * MINUTE // data.span_ms) * data.span_ms == start]
+        rows = Rows.fresh("AAAUSDT", part * MINUTE, bar(0, part).T.copy(), STORE)
+        with data.change(STORE, "test") as change:
+            change.update(start, lambda rows=rows: [rows])  # type: ignore[misc]
+            change.commit()
+    with FakeCollector.start(tmp_path), process(path) as child:
+        store = attached("rule.5m", tmp_path)
+        held = store["AAAUSDT"].copy()
+        assert held.g0 == (G0 - 200) // 5
+        assert (held.status == Status.BAR).all(), "history and base meet"
+        ends = np.arange(held.g0, held.g0 + len(held.status)) * 5 + 4
+        np.testing.assert_array_equal(held.values[3], bar(0, ends)[:, 3])
+        assert store["BBBUSDT"].copy().g0 > held.g0 + 30
+        store.close()
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 0
+        assert child.stderr is not None
+        assert "of 1 symbols from" in child.stderr.read()
 
 
 def test_a_killed_one_is_taken_up(tmp_path: Path) -> None:
