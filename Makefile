@@ -46,7 +46,8 @@ stress: env  ## minutes of load on the store and the collector
 	$(PY) -m pytest -m stress -s
 
 bench: env  ## every benchmark, one after the other; nothing else should run meanwhile
-	$(PY) bench/store.py && $(PY) bench/ingest.py && $(PY) bench/init.py && $(PY) bench/factors.py
+	$(PY) bench/store.py && $(PY) bench/ingest.py && $(PY) bench/init.py && $(PY) bench/factors.py && \
+	  $(PY) bench/compat.py
 
 smoke: env  ## against the real Binance; skips where there is no network
 	$(PY) -m pytest -m network -rs

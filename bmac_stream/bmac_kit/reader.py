@@ -5,7 +5,7 @@
     CandleFileReader("shm:usdt_perp_5m", "parquet")                       the same, where only a path changes
     CandleFileReader(store)                                               a store that is attached already
 
-All four have the same methods. A symbol "exginfo" is the exchange info, also of a store.
+All four have the same methods. The symbols "exginfo" and "funding" are those tables, also of a store.
 
 Ready means that the bar which ends at run_time is in the data. BMAC's own reader asked for the one ready
 file of that name, so that a reader who came after the next close found nothing; here a later ready file
@@ -105,9 +105,10 @@ class CandleFileReader:
 
     def read_candle(self, symbol: str) -> pd.DataFrame:
         """The whole data file as a frame: candles with their end as index, also of feather files; "exginfo"
-        and "funding" as they are. CandleFileError; of a store SymbolNotFound, TableNotFound."""
+        and "funding" as they are. CandleFileError; SymbolNotFound, TableNotFound of a store."""
         if self.shared is not None:
-            return self.shared.exginfo() if symbol == "exginfo" else self.shared.newest(symbol).frame()
+            table = self.shared.table(symbol)
+            return self.shared.newest(symbol).frame() if table is None else table
         if symbol in _TABLES:
             return self.read_table(symbol)
         return self.read(symbol).frame()

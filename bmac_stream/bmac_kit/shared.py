@@ -250,6 +250,23 @@ class SharedCandles:
         made: pd.DataFrame = frame
         return made
 
+    def table(self, name: str) -> pd.DataFrame | None:
+        """ "exginfo" or "funding" as BMAC's frame of that name; None for any other."""
+        return self.exginfo() if name == "exginfo" else self.funding() if name == "funding" else None
+
+    def funding(self) -> pd.DataFrame:
+        """Funding rates in long form, oldest period first: symbol, fundingRate (NaN where there is none) and
+        time, the run_time in Hong Kong's zone. StoreNotFound if the collector keeps none."""
+        long = self.store.funding.to_pandas()
+        made = pd.DataFrame(
+            {
+                "symbol": long["symbol"].astype(str).to_numpy(),
+                "fundingRate": long["funding_rate"].to_numpy(),
+                "time": pd.DatetimeIndex(long.index).tz_convert("Hongkong").as_unit("us"),
+            }
+        )
+        return made.sort_values("time", kind="stable", ignore_index=True)
+
 
 def _said(at_ms: int) -> str:
     return str(pd.Timestamp(at_ms, unit="ms", tz="UTC"))

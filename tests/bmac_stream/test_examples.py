@@ -32,7 +32,7 @@ STRATEGIES = {
     "strategy_shared_factors.py": "my_factors:Bias_20 of 3 symbols",
 }
 """Example -> a word of its output."""
-OTHERS = {"my_factors.py", "my_operator.py", "research.py"}
+OTHERS = {"bmac_kit_strategy.py", "my_factors.py", "my_operator.py", "research.py"}
 COMPILING_S = 150
 """Kernels may have to be compiled first."""
 

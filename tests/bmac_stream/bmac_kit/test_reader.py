@@ -5,13 +5,17 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import bmac_stream
+from bmac_stream.binance.protocol import SymbolInfo
 from bmac_stream.bmac_kit import CandleFileReader
 from bmac_stream.bmac_kit.clock import HONG_KONG
 from bmac_stream.errors import CandleFileError, CandleFileForeign, StoreNotFound, SymbolNotFound
+from bmac_stream.tables import ExchangeInfoTable
+from shm import Spec, StoreWriter
 from tests.bmac_stream.bmac_kit.bmac_writer import BmacDirectory, candles
 from tests.bmac_stream.fake_collector import G0, MINUTE, FakeCollector, run_time
 
@@ -124,6 +128,64 @@ def test_a_store_has_the_same_methods(tmp_path: Path, collector: FakeCollector, 
         reader.read_candle("XUSDT")
     with pytest.raises(CandleFileError, match="has no files"):
         reader.format_data_file_path("BBBUSDT")
+    reader.shared.store.close()
+
+
+def test_the_exchange_info_of_a_store_is_bmacs_frame(tmp_path: Path, collector: FakeCollector) -> None:
+    reader = CandleFileReader(f"shm:{tmp_path}/rule")
+    assert reader.shared is not None
+    with pytest.raises(LookupError):
+        reader.read_candle("exginfo")
+    assert reader.shared.order() == ["AAAUSDT", "BBBUSDT", "CCCUSDT"]
+    texts = ("0.10", "0.001", "5")
+    perp = [
+        SymbolInfo(f"{name}USDT", "TRADING", "PERPETUAL", name, "USDT", "USDT", 1, 2, *texts)
+        for name in ("CCC", "NEW", "AAA")
+    ]
+    table = ExchangeInfoTable(collector, 0o600, None)
+    table.write(perp, {info.symbol for info in perp}, 1.0)
+    frame = reader.read_candle("exginfo")
+    assert list(frame.columns) == [
+        "symbol", "contract_type", "status", "base_asset", "quote_asset", "margin_asset",
+        "price_tick", "lot_size", "min_notional_value",
+    ]  # fmt: skip
+    assert frame["price_tick"].tolist() == [Decimal("0.10")] * 3
+    # symbols that the table does not name (yet) come last, in the store's order
+    assert reader.shared.order() == ["CCCUSDT", "NEWUSDT", "AAAUSDT", "BBBUSDT"]
+    spot = [SymbolInfo("AAAUSDT", "TRADING", "", "AAA", "USDT", "", 0, 0, *texts)]
+    table.write(spot, {"AAAUSDT"}, 2.0)
+    assert list(reader.read_candle("exginfo").columns) == [
+        "symbol", "status", "base_asset", "quote_asset", "price_tick", "lot_size", "min_notional_value",
+    ]  # fmt: skip
+    coin = [SymbolInfo("AAAUSD_PERP", "TRADING", "PERPETUAL", "AAA", "USD", "AAA", 0, 0, "0.1", "10", None)]
+    table.write(coin, {"AAAUSD_PERP"}, 3.0)
+    assert "min_notional_value" not in reader.read_candle("exginfo").columns
+    with pytest.raises(StoreNotFound):
+        reader.read_candle("funding")
+    reader.shared.store.close()
+
+
+def test_funding_of_a_store_is_bmacs_frame(tmp_path: Path, collector: FakeCollector) -> None:
+    reader = CandleFileReader(f"shm:{tmp_path}/rule")
+    assert reader.shared is not None
+    columns = ("funding_rate", "next_funding_time", "settled_rate", "mark_price", "index_price")
+    spec = Spec(
+        columns=columns, window=50, max_symbols=4, interval_ms=MINUTE,
+        source=collector.spec.source, meta='{"kind": "funding"}',
+    )  # fmt: skip
+    with StoreWriter.open("rule.funding", spec, directory=tmp_path) as writer:
+        for i, symbol in enumerate(["AAAUSDT", "XYZUSDT_240927"]):
+            slot = writer.add_symbol(symbol, LAST - 1)
+            rates = np.array([[1e-4 * i, 0, 0, 0, 0], [np.nan if i else 2e-4, 0, 0, 0, 0]])
+            writer.load(slot, LAST - 1, rates, np.ones(2, np.uint8))
+            writer.activate(slot)
+        writer.complete(LAST)
+        frame = reader.read_candle("funding")
+    assert list(frame.columns) == ["symbol", "fundingRate", "time"]
+    assert frame["symbol"].tolist() == ["AAAUSDT", "XYZUSDT_240927"] * 2
+    np.testing.assert_array_equal(frame["fundingRate"], [0.0, 1e-4, 2e-4, np.nan])
+    assert str(frame["time"].dtype) == "datetime64[us, Hongkong]"
+    assert frame["time"].iloc[-1] == pd.Timestamp(run_time(LAST), unit="ms", tz="UTC")
     reader.shared.store.close()
 
 
