@@ -75,16 +75,18 @@ class Changed(NamedTuple):
 
 
 def find(directory: str | Path) -> "list[DataSet]":
-    """The data sets at `directory`: itself, if it is {root}/{trade_type}/{interval}, or all below it.
-    HistoryError if there is none."""
+    """The data sets at `directory`: itself, if it is {root}/{trade_type}/{interval}, or all below it if it is
+    {root} or {root}/{trade_type}. HistoryError if there is none."""
     path = Path(directory).absolute()
     if path.name in INTERVALS_MS and not (path / JOURNAL).exists() and path.is_dir():
         return [DataSet(path.parent.parent, path.parent.name, path.name)]
     try:
         inside = sorted(p for p in path.glob("*/*") if p.name in INTERVALS_MS and p.is_dir())
+        if path.parent.joinpath(JOURNAL, path.name).is_dir():
+            inside = sorted(p for p in path.iterdir() if p.name in INTERVALS_MS and p.is_dir())
     except OSError as error:
         raise HistoryError(f"{path}: {error.strerror}") from error
-    found = [DataSet(path, p.parent.name, p.name) for p in inside if p.parent.name != JOURNAL]
+    found = [DataSet(p.parent.parent, p.parent.name, p.name) for p in inside if p.parent.name != JOURNAL]
     if not found:
         raise HistoryError(
             f"{path}: no history there, expected {{trade_type}}/{{interval}}/date=YYYY-MM-DD/ below it"

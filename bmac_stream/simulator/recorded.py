@@ -62,13 +62,16 @@ def to_ms(times: I64) -> I64:
 def read_klines(path: Path) -> dict[str, tuple[I64, F64]]:
     """Symbol -> (open_time int64[n] ms, values float64[n, 9] in the order of bar.COLUMNS), ascending.
 
-    path  a file, or a directory whose .parquet, .csv and .zip files are all read. A file without a symbol
-          column is of the symbol its name begins with ("BTCUSDT-1m-2026-02.zip", "BTCUSDT.parquet").
+    path  a file, or a directory whose .parquet, .csv and .zip files are all read, or the folder
+          {trade_type}/{interval} of a long history. A file without a symbol column is of the symbol its name
+          begins with ("BTCUSDT-1m-2026-02.zip", "BTCUSDT.parquet").
     Columns that a file lacks (takers, as a rule) are zeros. Rows that come twice are taken once.
     ValueError: no file, or columns that cannot be understood.
     """
     files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
     files = [f for f in files if f.suffix in (".parquet", ".csv", ".zip")]
+    if not files and path.is_dir():  # a long history: .../date=2026-02-17/bars.parquet
+        files = sorted(path.glob("date=*/*.parquet"))
     if not files:
         raise ValueError(f"{path}: no .parquet, .csv or .zip file of klines there")
     parts: dict[str, list[tuple[I64, F64]]] = {}

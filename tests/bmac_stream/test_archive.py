@@ -18,6 +18,7 @@ from bmac_stream.archive_import import import_files
 from bmac_stream.bar import COLUMNS
 from bmac_stream.cli import main
 from bmac_stream.errors import HistoryDamaged, HistoryError, HistoryLocked
+from bmac_stream.simulator.recorded import read_klines
 from tests.bmac_stream import vision
 
 SYMBOLS = ("AUSDT", "BUSDT", "币安人生USDT")
@@ -121,6 +122,17 @@ def test_factors_over_it(data: DataSet) -> None:
     assert made.symbols == tuple(sorted(SYMBOLS)) and made.values.shape == (72, 1, 3)
     close = vision.values("AUSDT", made.open_time)[3]
     np.testing.assert_allclose(made.values[3:, 0, 0], close[3:] / close[:-3] - 1)
+
+
+def test_replayed_by_the_embedded_exchange(data: DataSet) -> None:
+    """A history can be the embedded exchange's market: `"embedded": {"data": "history/usdt_perp/1h"}`."""
+    found = read_klines(data.folder)
+    seen = {
+        (symbol, time): tuple(row)
+        for symbol, (times, values) in found.items()
+        for time, row in zip(times.tolist(), values.tolist(), strict=True)
+    }
+    assert seen == expected()
 
 
 def test_rows_are_sorted_and_symbols_whole(data: DataSet) -> None:
@@ -239,7 +251,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_find(data: DataSet, tmp_path: Path) -> None:
-    for place in (data.root, data.folder, str(data.root)):
+    for place in (data.root, data.folder, data.folder.parent, str(data.root)):
         assert [(d.root, d.trade_type, d.interval) for d in find(place)] == [(data.root, "usdt_perp", "1h")]
     with pytest.raises(HistoryError, match="no history there"):
         find(tmp_path / "nothing")

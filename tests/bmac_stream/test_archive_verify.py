@@ -305,6 +305,25 @@ def test_values_that_were_changed_by_another_program(tmp_path: Path, truth: Trut
     assert "column close does not match its CRC-32" in look(data).faults[0].text
 
 
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        ("close", pa.float32()),
+        ("open_time", pa.timestamp("us", "UTC")),
+        ("open_time", pa.timestamp("ms", "Asia/Tokyo")),
+    ],
+)
+def test_other_types_of_columns_are_named(tmp_path: Path, truth: Truth, column: str, kind: Any) -> None:
+    data = make(tmp_path / "h", truth)
+    path = next(iter(data.look().files.values()))
+    footer, table = dict(pq.read_metadata(path).metadata), pq.read_table(path)
+    footer.pop(b"ARROW:schema")
+    at = table.schema.get_field_index(column)
+    table = table.set_column(at, column, table[column].cast(kind)).replace_schema_metadata(footer)
+    pq.write_table(table, path)
+    assert f"column {column} is {kind}, expected" in look(data).faults[0].text
+
+
 def test_what_the_exchange_has_not(tmp_path: Path, truth: Truth, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing bar that it has not either is known to be absent; one that we have is named, and stays."""
     data = make(tmp_path / "h", truth, missing={"SOLUSDT": [20]})

@@ -433,3 +433,95 @@ def children(pid: int, module: str) -> list[int]:
                 if parent == pid and module in (place / "cmdline").read_text():
                     found.append(int(place.name))
     return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_random_histories(
+    store: Store, writer: FakeCollector, data: DataSet, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Bars, late bars, revisions, listings, delistings, recorders that are restarted or killed at any step:
+    in the end there is what the store ever said last of each bar, once."""
+    rng = np.random.default_rng(seed)
+    wanted = truth(writer, writer.next_g - 100, writer.next_g)
+    late: dict[tuple[str, int], int] = {}
+
+    class Killed(BaseException):
+        pass
+
+    def take(recorder: HistoryRecorder, die_at: int) -> None:
+        left = [die_at]
+
+        def dying(step: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any) -> Any:
+                left[0] -= 1
+                if left[0] == 0:
+                    raise Killed
+                return step(*args)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", dying(os.fsync))
+            patch.setattr(Path, "rename", dying(Path.rename))
+            if die_at:
+                patch.setattr(archive.Change, "drop", lambda self: None)
+            recorder.take()
+
+    recorder = HistoryRecorder(store, data)
+    recorder.take()
+    fresh = 0
+    n_revised = n_killed = 0
+    for _ in range(60):
+        for _ in range(int(rng.integers(1, 25))):
+            names = [s for s in writer.symbols if rng.random() < 0.1]
+            split = int(rng.integers(0, len(names) + 1))
+            pending, absent = tuple(names[:split]), tuple(names[split:])
+            g = writer.close_bar(pending=pending, absent=absent)
+            for symbol, slot in writer.symbols.items():
+                if symbol in pending:
+                    late[symbol, g] = slot
+                elif symbol not in absent:
+                    wanted[symbol, g] = tuple(bar(slot, g).tolist())
+        newest = writer.next_g - 1
+        for (symbol, g), slot in list(late.items()):
+            if symbol not in writer.symbols or g < newest - 60:
+                del late[symbol, g]
+            elif rng.random() < 0.5:
+                writer.correct(slot, g, bar(slot, g))
+                wanted[symbol, g] = tuple(bar(slot, g).tolist())
+                del late[symbol, g]
+        for symbol, slot in writer.symbols.items():
+            g = newest - int(rng.integers(0, 60))
+            if rng.random() < 0.2 and (symbol, g) in wanted and g >= writer_first_g(writer, slot):
+                values = np.array(wanted[symbol, g]) + 0.5
+                writer.correct(slot, g, values)
+                wanted[symbol, g] = tuple(values.tolist())
+                n_revised += 1
+        if rng.random() < 0.2 and fresh < 8:
+            symbol = f"N{fresh % 3}USDT"  # listed again, sometimes
+            if symbol in writer.symbols:
+                writer.remove_symbol(writer.symbols[symbol])
+            else:
+                n = int(rng.integers(1, 40))
+                slot = writer.list(symbol, writer.next_g - n, n)
+                for g in range(writer.next_g - n, writer.next_g):
+                    wanted[symbol, g] = tuple(bar(slot, g).tolist())
+                fresh += 1
+        if rng.random() < 0.3:
+            recorder = HistoryRecorder(store, data)
+        try:
+            take(recorder, int(rng.integers(1, 20)) if rng.random() < 0.4 else 0)
+        except Killed:
+            n_killed += 1
+            recorder = HistoryRecorder(store, data)
+    HistoryRecorder(store, data).take()
+    found = bars_of(data)
+    assert found.keys() == wanted.keys()
+    assert {k: (v, wanted[k]) for k, v in found.items() if v != wanted[k]} == {}
+    assert n_revised > 20 and n_killed > 3
+
+
+def writer_first_g(writer: FakeCollector, slot: int) -> int:
+    """The first bar of a slot."""
+    return int(writer.first_g(slot))
