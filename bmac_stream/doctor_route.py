@@ -22,10 +22,11 @@ from bmac_stream.binance.transport import Proxy, proxy_for
 from bmac_stream.binance.websocket import KlineStreams, StreamEvent
 from bmac_stream.binance.weights import Governor
 from bmac_stream.clock import Clock
-from bmac_stream.config import Config, Hosts, stream_urls
+from bmac_stream.config import Config, Hosts, Symbols, stream_urls
 from bmac_stream.doctor import Check
 from bmac_stream.embedded import EmbeddedExchange
 from bmac_stream.errors import Banned, BmacError, ExchangeError, NetworkError, RateLimited
+from bmac_stream.universe import BMAC_RULES, choose
 
 __all__ = ["Way", "exchange_checks", "way_of"]
 
@@ -51,6 +52,7 @@ class Way:
     stream_urls: tuple[str, ...]
     trade: TradeType | None = None
     keep_symbols: tuple[str, ...] = ()
+    rules: Symbols = BMAC_RULES
     proxy: str | None = None
     ca_file: str | None = None
     rate: float = 1.0
@@ -78,6 +80,7 @@ def way_of(config: Config) -> Way:
         stream_urls=streams,
         trade=config.trade,
         keep_symbols=tuple(config.keep_symbols or ()),
+        rules=config.symbols,
         proxy=config.proxy,
         ca_file=None if config.ca_file is None else str(config.path(config.ca_file)),
         rate=config.rate,
@@ -227,7 +230,7 @@ def _symbols(way: Way, info: ExchangeInfo) -> list[Check]:
     if way.trade is None:
         trading = sum(symbol.status == "TRADING" for symbol in info.symbols)
         return [Check(what, "ok" if trading else "warn", f"{trading} are trading")]
-    offered = {symbol.symbol for symbol in info.symbols if way.trade.includes(symbol)}
+    offered = set(choose(info.symbols, way.trade, None, way.rules).symbols)
     unknown = sorted(set(way.keep_symbols) - offered)
     if not offered:
         return [
@@ -236,7 +239,9 @@ def _symbols(way: Way, info: ExchangeInfo) -> list[Check]:
     if unknown:
         names = ", ".join(unknown[:10])
         level = "fail" if len(unknown) == len(set(way.keep_symbols)) else "warn"
-        return [Check(what, level, f"not in {way.trade.name} now: {names}", "Correct keep_symbols.")]  # type: ignore[arg-type]
+        reasons = "; ".join(choose(info.symbols, way.trade, unknown[:10], way.rules).problems)
+        hint = f"Correct keep_symbols. {reasons}"
+        return [Check(what, level, f"not in {way.trade.name} now: {names}", hint)]  # type: ignore[arg-type]
     wanted = len(way.keep_symbols) or len(offered)
     return [Check(what, "ok", f"{wanted} of {len(offered)} in {way.trade.name}")]
 
@@ -344,6 +349,7 @@ async def _embedded(config: Config, timeout_s: float) -> list[Check]:
             stream_urls=stream_urls(config.market, ready.stream),
             trade=config.trade,
             keep_symbols=tuple(config.keep_symbols or ()),
+            rules=config.symbols,
             rate=config.rate,
             real=False,
         )

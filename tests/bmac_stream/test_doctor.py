@@ -215,6 +215,7 @@ async def test_symbols_that_the_exchange_does_not_have(simulator: Simulator, tmp
     found = await walk(way_to(simulator, trade=trade, keep_symbols=("BTCUSDT", "BTCUSD")))
     check = one(found, "usdm symbols")
     assert check.level == "warn" and "BTCUSD" in check.found and "keep_symbols" in check.advice
+    assert "BTCUSD: the exchange has no such symbol; nearest: BTCUSDT" in check.advice
     found = await walk(way_to(simulator, trade=trade, keep_symbols=("BTCUSD",)))
     assert one(found, "usdm symbols").level == "fail"
     deli = make_config(tmp_path, trade_type="usdt_deli").trade
@@ -247,6 +248,7 @@ async def test_weight_that_others_use(simulator: Simulator) -> None:
 def test_the_way_of_a_config(tmp_path: Path) -> None:
     way = way_of(make_config(tmp_path, proxy="socks5://127.0.0.1:1080", keep_symbols=["BTCUSDT"]))
     assert way.rest_url == "https://fapi.binance.com" and way.real and way.keep_symbols == ("BTCUSDT",)
+    assert way_of(make_config(tmp_path, symbols={"tradifi": True})).rules.tradifi
     assert way.stream_urls == ("wss://fstream.binance.com/market",) and way.proxy == "socks5://127.0.0.1:1080"
     hosts = {"rest": "http://127.0.0.1:1", "stream": "ws://127.0.0.1:2"}
     way = way_of(make_config(tmp_path, exchange=hosts))
