@@ -56,6 +56,8 @@ BEAT_S: Final = 0.25
 FORM_S: Final = 0.5
 """Between two updates of the bars that are open; longer if they would take more than FORM_SHARE of a core."""
 FORM_SHARE: Final = 0.02
+LATE_FORM_S: Final = 2.0
+"""So much later where the base is never quiet for BEAT_S."""
 LOCK_S: Final = 5.0
 """A former process of a collector that was killed ends within this."""
 SNAPSHOT_S: Final = 600.0
@@ -120,12 +122,13 @@ class ResampleProcess:
         while not self._stop and os.getppid() == parent:
             now = time.monotonic()
             try:
-                if await_word(words, FUTEX, seen, 0, int(BEAT_S * 1e9)) == seen:
+                idle = await_word(words, FUTEX, seen, 0, int(BEAT_S * 1e9)) == seen
+                if idle:
                     base.check()
                 seen = int(words[FUTEX])  # before what is looked at
                 for target in targets:
                     target.poll()
-                if now - form > 0:
+                if now > (form if idle else form + LATE_FORM_S):  # not while bars are closing
                     began = time.monotonic()
                     for target in targets:
                         target.form()
