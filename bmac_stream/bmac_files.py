@@ -263,8 +263,9 @@ class RunDirectory:
         self._look_around()
         self._look_at_symbols(loading)
         self._look_at_corrections()
+        complete_g = reader.complete_g
         counts = reader.words[self._words]
-        newest = max(int(counts.max(initial=0)) - 1, reader.complete_g)
+        newest = max(int(counts.max(initial=0)) - 1, complete_g)
         if newest > self._exginfo.last_g:
             self._sweep()
             self._attempt(self._exginfo, partial(self._write_exginfo, newest))
@@ -273,10 +274,11 @@ class RunDirectory:
             self._attempt(file, partial(self._write_candles, i, file, loading))
         if self.funding:
             self._attempt(self._funding, self._write_funding)
-        if not self._failed:
+        if not self._failed and self.failure is not None:
             self.failure = None
+            self._say(f"{self.base} can be written again")
         if not loading:
-            self._tell()
+            self._tell(complete_g)
         return self.n_written - before
 
     def wait(self, timeout_s: float) -> None:
@@ -450,8 +452,8 @@ class RunDirectory:
         if (pid := bmac_process(self.base)) is not None:
             raise RunDirectoryTaken(f"BMAC (process {pid}) writes {self.base}: end one of the two")
 
-    def _tell(self) -> None:
-        g = self.store.reader.complete_g
+    def _tell(self, g: int) -> None:
+        """How many files have bar g, which was complete when this `update` began."""
         if g > self._told_g and self._names:
             self._told_g = g
             n_ready = sum(self._candles[name].last_g >= g for name in self._names)

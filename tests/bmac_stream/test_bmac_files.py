@@ -19,6 +19,7 @@ import bmac_stream
 from bmac_stream import bmac_files
 from bmac_stream.bar import COLUMNS, N_COLUMNS
 from bmac_stream.binance.protocol import SymbolInfo
+from bmac_stream.bmac_disk import OneFile
 from bmac_stream.bmac_files import Follower, RunDirectory
 from bmac_stream.bmac_layout import ready_name
 from bmac_stream.client import Store
@@ -129,6 +130,26 @@ def test_early_symbols_do_not_wait_for_the_last(run: Run, writer: FakeCollector)
         writer.append(slot, LAST + 1, bar(slot, LAST + 1))
     writer.complete(LAST + 1)
     assert run.update() == 2
+
+
+def test_a_market_that_completes_while_files_are_written_is_told_when_they_are(
+    run: Run, writer: FakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.update()
+    writer.append(0, LAST + 1, bar(0, LAST + 1))
+    publish = OneFile.publish
+
+    def slow(self: OneFile, *args: object) -> int:
+        if writer.complete_g == LAST:
+            for slot in (1, 2):
+                writer.append(slot, LAST + 1, bar(slot, LAST + 1))
+            writer.complete(LAST + 1)
+        return publish(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(OneFile, "publish", slow)
+    assert run.update() == 1 and len(run.said) == 1
+    run.directory.wait(5.0)  # returns at once
+    assert run.update() == 2 and run.said[-1].endswith("files of all symbols ready")
 
 
 def test_a_gap_is_not_filled_and_is_not_ready(run: Run, writer: FakeCollector) -> None:
@@ -482,6 +503,7 @@ def test_a_full_disk_is_named_and_the_next_bars_go_on(
     full[0] = False
     assert run.update() == 3
     assert run.directory.failure is None
+    assert [line for line in run.said if line.endswith("base can be written again")]
     for slot, symbol in enumerate(ALL):
         run.holds(symbol, slot, g)
 
