@@ -500,7 +500,8 @@ async def test_fundings_of_all_symbols_come_in_pages_without_a_gap() -> None:
             truth = simulator.exchange.market.funding("usdm", symbol, start, now)
             wanted = list(zip(truth.funding_time.tolist(), truth.symbol, strict=True))
             found: list[tuple[int, str]] = []
-            at, pages, more = start, 0, {} if symbol is None else {"symbol": symbol}
+            more: Any = {} if symbol is None else {"symbol": symbol}
+            at, pages = start, 0
             while True:
                 answer = await client.get("usdm", "fundingRate", startTime=at, endTime=now, limit=13, **more)
                 rows = [(row["fundingTime"], row["symbol"]) for row in answer.body]
