@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from .bmac_layout import EXTENSIONS, Foreign, mark_of
+from .bmac_layout import EXTENSIONS, Foreign, mark_of, parse_ready
 from .errors import RunDirectoryTaken
 
 __all__ = ["LOCK_NAME", "FolderLock", "bmac_process", "foreign_files"]
@@ -119,17 +119,19 @@ def _as_seen_by(process: Path, named: str) -> Path:
 
 
 def foreign_files(folders: Sequence[Path], since: float) -> list[tuple[float, Path]]:
-    """Data files written after `since` (seconds since 1970) that are not ours, the newest first:
-    (time, path)."""
-    endings = tuple(f".{ending}" for ending in EXTENSIONS.values())
+    """Data files with a ready file that were written after `since` (seconds since 1970) and are not ours, the
+    newest first: (time, path). What has no ready file is a stray of its owner's."""
+    endings = tuple(EXTENSIONS.values())
     found = []
     for folder in folders:
         try:
             entries = list(os.scandir(folder))
         except OSError:
             continue
+        promised = {ready[0] for entry in entries if (ready := parse_ready(entry.name)) is not None}
         for entry in entries:
-            if not entry.name.endswith(endings) or entry.name.startswith("."):
+            name, _, ending = entry.name.rpartition(".")
+            if ending not in endings or name not in promised:
                 continue
             with contextlib.suppress(OSError):
                 written = entry.stat().st_mtime

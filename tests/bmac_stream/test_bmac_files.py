@@ -594,6 +594,7 @@ def test_fresh_files_are_watched_before_the_first_is_written(
     run.folder.mkdir(parents=True)
     foreign = run.folder / "AAAUSDT.pqt"
     pd.DataFrame({"open": [1.0]}).to_parquet(foreign)
+    (run.folder / ready_name("AAAUSDT", run_time(LAST - 1), ZONE)).touch()
     content = foreign.read_bytes()
     follower = Follower(run.directory, 0.5, watch_s=0.5)
     follower.step()
@@ -610,6 +611,8 @@ def test_a_bmac_that_goes_on_writing_is_left_alone(
     run.folder.mkdir(parents=True)
     foreign = run.folder / "AAAUSDT.pqt"
     pd.DataFrame({"open": [1.0]}).to_parquet(foreign)
+    ready = run.folder / ready_name("AAAUSDT", run_time(LAST - 1), ZONE)
+    ready.touch()
     follower = Follower(run.directory, 30.0)
     follower.step()
     os.utime(foreign, (time.time() + 1, time.time() + 1))
@@ -617,7 +620,7 @@ def test_a_bmac_that_goes_on_writing_is_left_alone(
     assert "AAAUSDT.pqt" in run.said[-1] and not run.directory.is_open
     follower._next_try = 0.0
     follower.step()  # a second try finds its files still fresh
-    assert not run.directory.is_open and run.names() == ["AAAUSDT.pqt"]
+    assert not run.directory.is_open and run.names() == ["AAAUSDT.pqt", ready.name]
     old = time.time() - 1000
     os.utime(foreign, (old, old))
     follower._next_try = 0.0

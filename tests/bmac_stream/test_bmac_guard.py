@@ -122,6 +122,9 @@ def test_fresh_files_of_others(tmp_path: Path) -> None:
     for name, age_s in (("B.pqt", 10), ("C.pqt", 20), ("D.pqt", 1000)):
         frame.to_parquet(tmp_path / name)
         os.utime(tmp_path / name, (now - age_s, now - age_s))
+    frame.to_parquet(tmp_path / "mine.pqt")  # somebody's own: BMAC's have ready files
+    for name in ("A", "B", "C", "D", "half"):
+        (tmp_path / f"{name}_20240701_004300.ready").touch()
     (tmp_path / ".hidden.pqt").write_bytes(b"")
     (tmp_path / "notes.txt").touch()
     (tmp_path / "half.fea").write_bytes(b"ARROW1")
