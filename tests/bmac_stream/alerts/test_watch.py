@@ -53,6 +53,8 @@ def test_a_delisted_symbol_is_not_ready_again() -> None:
     watch.gone(["A", "Z"])
     assert bar(watch, "B") == []
     assert bar(watch) == [("recovery", "ready again: B")]
+    found = [bar(watch, "A") for _ in range(3)]
+    assert found[-1] == [("stale", "not ready for 3 run_times: A")], "listed anew, it is told anew"
 
 
 def test_half_a_market_is_told_at_once_and_not_by_name() -> None:
@@ -83,7 +85,7 @@ def test_names_that_an_event_has_no_room_for_are_not_called_ready() -> None:
         found = bar(watch, *names, active=1000)
     assert kinds(found) == ["stale"]
     assert found[0][1].endswith(f"and {MAX_NAMES - 10} more")
-    assert bar(watch, *reversed(names), active=1000)[1:] == [], "the other names are new, none is ready again"
+    assert bar(watch, *reversed(names), active=1000) == [], "the other names are new, none is ready again"
 
 
 def test_silence_and_its_end() -> None:
