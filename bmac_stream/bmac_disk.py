@@ -80,7 +80,10 @@ class OneFile:
             self._left = _write(self.path, self._temporary, data)
             self.ours = True
         for old in self.ready - {ready}:
-            (self.folder / old).unlink(missing_ok=True)
+            with contextlib.suppress(
+                FileNotFoundError, IsADirectoryError
+            ):  # a folder of that name is a stray
+                (self.folder / old).unlink()
             self.ready.discard(old)
         path = self.folder / ready
         if ready not in self.ready or not path.exists():
@@ -91,7 +94,8 @@ class OneFile:
     def remove(self, path: Path | None = None) -> None:
         """Ready file and data away, in BMAC's order. path: of the data, if it has another ending."""
         for name in sorted(self.ready):
-            (self.folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                (self.folder / name).unlink()
         self.ready.clear()
         (path or self.path).unlink(missing_ok=True)
         self.ours, self._left = False, None

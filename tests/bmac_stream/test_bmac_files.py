@@ -306,6 +306,7 @@ def test_stray_files_are_left_alone(run: Run, writer: FakeCollector) -> None:
         (run.folder / name).write_bytes(content)
     pd.DataFrame({"a": [1]}).to_parquet(run.folder / "backup.pqt")
     (run.folder / "folder.pqt").mkdir()
+    (run.folder / "BBBUSDT_20240101_000000.ready").mkdir()
     (run.folder / ready_name("AAAUSDT", run_time(LAST + 100), ZONE)).touch()  # promises what nobody has
     run.update()
     writer.close_bar()
@@ -313,6 +314,7 @@ def test_stray_files_are_left_alone(run: Run, writer: FakeCollector) -> None:
     for name, content in strays.items():
         assert (run.folder / name).read_bytes() == content
     assert len(pd.read_parquet(run.folder / "backup.pqt")) == 1 and (run.folder / "folder.pqt").is_dir()
+    (run.folder / "BBBUSDT_20240101_000000.ready").rmdir()
     for slot, symbol in enumerate(ALL):
         run.holds(symbol, slot, LAST + 1)
     (run.folder / ready_name("AAAUSDT", run_time(LAST + 200), ZONE)).touch()  # and one that comes meanwhile
