@@ -38,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bmac_stream.bar import INTERVALS_MS
-from bmac_stream.errors import Lagging, StoreNotFound, SymbolNotFound
+from bmac_stream.errors import Lagging, StoreNotFound, SymbolNotFound, TableNotFound
 from shm import PanelToken, Spec, Status, StoreReader, Token
 from shm.directory import slot_word
 from shm.jit import StoreArrays
@@ -741,10 +741,18 @@ class Store:
 
     def exchange_info(self) -> "pa.Table":
         """Tick, lot, least notional, contract, status and listing of every collected symbol, as exchangeInfo
-        last said: see bmac_stream.tables. TableNotFound (a LookupError) if there is none yet."""
+        last said: see bmac_stream.tables. TableNotFound (a LookupError) if there is none yet. A resampled
+        store has its base's."""
         from bmac_stream.tables import read_table
 
-        return read_table(self.reader, self._owner)
+        meta = self.meta
+        if meta.get("kind") != "resampled":
+            return read_table(self.reader, self._owner)
+        try:
+            with attach(str(meta["base"]), directory=self.directory, owner=self._owner) as base:
+                return base.exchange_info()
+        except StoreNotFound as error:
+            raise TableNotFound(f"store {self.name!r}: the store it is made from is gone: {error}") from error
 
     @property
     def funding(self) -> "Store":

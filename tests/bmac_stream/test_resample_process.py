@@ -154,6 +154,7 @@ def test_generated_bars_are_the_exchange_s_own_through_faults(folder: Path, stor
         )
         until("no late bars", lambda: collector.unsettled() == 0, 30)
         until("nothing pending", lambda: not any(pending(store) for store in stores), 30)
+        assert set(stores[0].symbols) <= set(stores[0].exchange_info()["symbol"].to_pylist())
         compared = [exchange_differs(exchange, store) for store in stores[:2]]
         with attach(store_name, directory=folder) as base:
             compared.append(offset_differs(base, stores[2]))
@@ -200,6 +201,8 @@ def test_from_start_to_end(tmp_path: Path) -> None:
             compared, wrong = offset_differs(attach("rule", directory=tmp_path), store)
             assert compared >= 6
             assert wrong == []
+        with pytest.raises(LookupError):
+            five.exchange_info()
         base.close()
         assert child.wait(20) == 0
         assert five.phase == "closed"
