@@ -61,7 +61,7 @@ HEARTBEAT_S: Final = 0.25
 GIVE_UP_HISTORY_S: Final = 60.0
 """Without any page for so long (a ban, no network), live bars go on without the rest of the history."""
 FUNDING_S: Final = 20.0
-"""How long history waits for funding rates."""
+"""How long history waits for an answer about funding rates."""
 RENEWED_BARS: Final = 16
 """A settlement that becomes known late is brought into so many bars at most."""
 FIRST_TRIES_S: Final = 5.0
@@ -248,13 +248,14 @@ class Collector:
     # ------------------------------------------------------------------------------------------ beginning
 
     async def _begin_funding(self, funding: Funding) -> None:
-        """History is written with its funding rates, so these come first, if they come soon."""
+        """History is written with its funding rates, so these come first, as long as they come."""
         self._spawn("funding", funding.run)
-        try:
-            async with asyncio.timeout(FUNDING_S):
-                await funding.known.wait()
-        except TimeoutError:
-            log.error("no funding rates for %g s: history has none of them beside its bars", FUNDING_S)
+        funding.progress_at = time.monotonic()
+        while not funding.known.is_set():
+            await asyncio.sleep(0.02)
+            if time.monotonic() - funding.progress_at > FUNDING_S:
+                log.error("no funding rates for %g s: history has none of them beside its bars", FUNDING_S)
+                break
         for symbol in self.writer.series:  # bars of the streams that closed meanwhile
             self._on_settled(symbol, 0)
 
@@ -487,6 +488,7 @@ class Collector:
             else:
                 gone = [name for name in change.removed if name not in again.symbols]
                 change = change._replace(removed=gone)
+        self.alerts.gone(change.removed)  # before a run_time is complete for want of them
         for name in change.removed:
             self.symbols.pop(name, None)
             self._unresolved.discard(name)
@@ -500,7 +502,6 @@ class Collector:
             self.writer.expect(name)
             self._n["listings"] += not first
         self.console.changed([] if first else change.added, change.removed)
-        self.alerts.gone(change.removed)
         self.streams.set_symbols(self.symbols)
         for name in list(self.symbols) if first else change.added:
             self._unresolved.add(name)

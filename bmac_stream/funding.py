@@ -129,6 +129,8 @@ class Funding:
         self.columns = FundingColumns() if columns is None else columns
         self.known = asyncio.Event()
         """Set once the past of the window is known, from the store or from the exchange."""
+        self.progress_at = time.monotonic()
+        """When the exchange answered last."""
         self.store: StoreWriter | None = None
         """The writer, once the exchange has said which symbols there are."""
         self._bars_name, self._bars = name, bars
@@ -428,6 +430,7 @@ class Funding:
                 raise
 
         rows = await self._patiently("fundingRate", ask)
+        self.progress_at = time.monotonic()
         return sorted((row for row in rows if start <= row.funding_ms <= end), key=lambda row: row.funding_ms)
 
     async def _take(
