@@ -28,7 +28,6 @@ from shm import SlotState, Spec, StoreReader, StoreWriter
 from shm.segment import group_number
 
 from . import funding_columns, snapshot
-from .alerts.events import alert
 from .alerts.feed import Feed
 from .backfill import UNKNOWN, Answer
 from .bar import COLUMNS, N_COLUMNS, origin_ms
@@ -189,8 +188,8 @@ class Collector:
                 "collector of %s %s from %s, %d bars, store %s (%s)",
                 config.trade_type, config.interval, source, config.num_candles, store.path,
                 "new" if store.created else f"taken up, bars up to {self._text(store.complete_g)}",
-                extra=alert("start"),
             )  # fmt: skip
+            self.alerts.tell("start", f"collector of {config.trade_type} {config.interval} from {source}")
             if self.seconds:
                 self._spawn("seconds", self._stop_later)
             work = asyncio.create_task(self._work())

@@ -218,7 +218,9 @@ async def test_start_listing_delisting_and_end(tmp_path: Path, store_name: str) 
         assert await run.end() == 0
         assert "stop: the collector ends in order" in robots.texts()
         assert "died" not in robots.texts()
-        back = [line for line in robots.texts().splitlines() if "ready again" in line]
+        lines = "\n".join(text for kind, text in robots.taken if kind == "webhook").splitlines()
+        after = lines[next(i for i, line in enumerate(lines) if "delisting" in line and gone in line) :]
+        back = [line for line in after if "ready again" in line]
         assert not any(gone in line.split() for line in back), "what is delisted does not come back"
         assert not run.collector.alerts._children.all["alerts"].alive
 
