@@ -18,7 +18,7 @@ from bmac_stream.bmac_kit.factors import FactorList, of_panel
 from bmac_stream.bmac_kit.shared import MarketBar, SharedCandles
 from bmac_stream.engine import Engine
 from bmac_stream.errors import LegacyFactorError, SymbolNotFound
-from shm import Status
+from shm import Status, StoreReader
 
 __all__ = ["StoreMarket"]
 
@@ -43,7 +43,7 @@ class StoreMarket:
         self._factors = factors
         self._statics = statics
         self._engine: Engine | None = None
-        self._generation = shared.generation
+        self._reader: StoreReader | None = None
         self._warm()
 
     async def frame(self, g: int, run_time_ms: int, order: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -83,9 +83,10 @@ class StoreMarket:
         """The engine, made or brought up to the present."""
         if not self._factors.nodes:
             return
-        if self._engine is None or self._generation != self._shared.generation:
-            self._engine = Engine(self._shared.store, self._factors.nodes, statics=self._statics)
-            self._generation = self._shared.generation
+        store = self._shared.store
+        if self._engine is None or self._reader is not store.reader:
+            self._engine = Engine(store, self._factors.nodes, statics=self._statics)
+            self._reader = store.reader
         self._engine.poll()
 
     def _of_engine(self, bar: MarketBar, g: int, run_time_ms: int) -> dict[str, F64]:

@@ -7,6 +7,7 @@ store is attached, a collector that is dead or silent may come back.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
@@ -28,7 +29,7 @@ from bmac_stream.errors import (
     WriterDead,
     WriterStalled,
 )
-from shm import PanelToken, Status
+from shm import PanelToken, Status, StoreReader
 
 __all__ = ["MarketBar", "SharedCandles"]
 
@@ -63,16 +64,13 @@ class MarketBar(NamedTuple):
 
 
 class SharedCandles:
-    """An attached store, and what a calculator asks of it.
-
-    generation  counts how often another file was attached: what was made of the old one is no longer good
-    """
+    """An attached store, and what a calculator asks of it. `store.reader` is another one once another file of
+    that name was attached: what was made of the old one is no longer good."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.generation = 0
         self._order: list[str] = []
-        self._order_of: tuple[int, int, bool] | None = None
+        self._order_of: tuple[StoreReader, int] | None = None
 
     @classmethod
     def of(cls, store: Store) -> "SharedCandles":
@@ -209,7 +207,6 @@ class SharedCandles:
             self.store.reattach(timeout_s=0.0)
         except ShmError as again:
             return str(again)
-        self.generation += 1
         return str(error)
 
     def _not_ready(self, who: str, deadline: _Deadline, why: str) -> NotReady:
@@ -224,15 +221,20 @@ class SharedCandles:
 
     def order(self) -> list[str]:
         """Symbols in exchange-info order; after them those that it does not name yet, in the store's."""
-        version = (self.generation, self.store.reader.directory_version)
-        if self._order_of is None or self._order_of[:2] != version or not self._order_of[2]:
+        with suppress(ShmError):  # a dead collector's order is good enough, a retired file's is not
+            try:
+                self.store.check()
+            except StoreRetired:
+                self.store.reattach(timeout_s=0.0)
+        reader = self.store.reader
+        if self._order_of != (reader, reader.directory_version):
             try:
                 known = self.store.exchange_info()["symbol"].to_pylist()
             except TableNotFound:
                 known = []
             more = [name for name in self.store.symbols if name not in set(known)]
             self._order = [*known, *more]
-            self._order_of = (*version, not more)
+            self._order_of = None if more else (reader, reader.directory_version)
         return self._order
 
     def exginfo(self) -> pd.DataFrame:
