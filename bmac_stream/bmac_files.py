@@ -619,10 +619,10 @@ def _print(line: str) -> None:
 
 
 if __name__ == "__main__":
-    import fire
+    from bmac_stream.as_command import as_command
 
     try:
-        fire.Fire(main)
+        as_command(main)
     except ConfigError as error:
         sys.exit("\n".join(error.problems))
     except (ShmError, KeyError) as error:

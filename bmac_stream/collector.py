@@ -337,6 +337,7 @@ class Collector:
                 mode=mode,
                 group=group,
                 columns=extra,
+                on_read=self.console.funding_updated,
                 on_settled=self._on_settled,
             )
         self.keeper = Timekeeper(self.rest, clock, config.clock_sync_every_sec)
@@ -864,6 +865,6 @@ def main(cfg: str, seconds: float = 0.0, bars: int = 0, strict: bool = False) ->
 
 
 if __name__ == "__main__":
-    import fire
+    from bmac_stream.as_command import as_command
 
-    fire.Fire(main)
+    as_command(main)

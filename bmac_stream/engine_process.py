@@ -16,8 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-import fire
-
+from bmac_stream.as_command import as_command
 from bmac_stream.client import Store, attach
 from bmac_stream.config import Config, load_config
 from bmac_stream.engine import Engine, FactorError, named, plan_factors
@@ -279,7 +278,7 @@ def main(cfg: str, seconds: float = 0.0, bars: int = 0) -> None:
 def command_line() -> None:
     """What `python -m bmac_stream.engine` runs: a config that cannot be used ends it with status 2."""
     try:
-        fire.Fire(main)
+        as_command(main)
     except (ConfigError, FactorError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -218,7 +218,7 @@ class HistoryLocked(HistoryError):
 
 
 class ImportRefused(HistoryError):
-    """Files to import that are not what they should be. `problems` holds one line for each, with its place."""
+    """Files to import that are not what they should be. `problems` holds a line for each, with its place."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         assert problems, "an ImportRefused needs at least one problem"

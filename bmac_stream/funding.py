@@ -107,6 +107,7 @@ class Funding:
     directory, mode, group   of the store to be made, as those of the bars
     rest, clock       the collector's
     columns           what the bars themselves say of funding, to be told of every settlement
+    on_read           told after every reading that came in time
     on_miss           told of every run_time (ms UTC) without a reading
     on_settled        told when a settlement becomes known: (symbol, ms UTC)
     """
@@ -122,6 +123,7 @@ class Funding:
         mode: int = 0o600,
         group: str | None = None,
         columns: FundingColumns | None = None,
+        on_read: Callable[[], None] = lambda: None,
         on_miss: Callable[[int], None] = lambda run_time: None,
         on_settled: Callable[[str, int], None] = lambda symbol, time_ms: None,
     ) -> None:
@@ -136,7 +138,7 @@ class Funding:
         self._bars_name, self._bars = name, bars
         self._rest, self._clock = rest, clock
         self._directory, self._mode, self._group = directory, mode, group
-        self._on_miss, self._on_settled = on_miss, on_settled
+        self._on_read, self._on_miss, self._on_settled = on_read, on_miss, on_settled
         self._step, self._origin, self._window = bars.interval_ms, bars.origin_ms, bars.window
         self._patience_ms = min(max(PATIENCE_MS, 1e3 * clock.rate), self._step / 2)
         self._due: dict[str, int] = {}  # symbol -> settlement that is next, or not listed yet; ms
@@ -257,6 +259,8 @@ class Funding:
                 self._on_miss(run_time)
             await self._fill_up(store, g)
             self._publish(store, g, rows)
+            if rows is not None:
+                self._on_read()
 
     async def _read(self, run_time: int) -> list[PremiumIndex] | None:
         """What /premiumIndex says of `run_time`; None if it says nothing in time."""

@@ -113,8 +113,7 @@ class HistoryRecorder:
             with suppress(TimeoutError):
                 self.store.wait(POLL_S)
         except WriterStalled:
-            time.sleep(POLL_S)
-            return True
+            time.sleep(POLL_S)  # what it has written can be kept all the same
         except WriterDead as error:
             log.info("%s", error)
             return False
@@ -324,9 +323,9 @@ def main(cfg: str, attach_timeout_s: float = 30.0) -> None:
 
 
 if __name__ == "__main__":
-    import fire
+    from bmac_stream.as_command import as_command
 
     try:
-        fire.Fire(main)
+        as_command(main)
     except (BmacError, ShmError, KeyError) as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -237,9 +237,9 @@ def main(
 
 
 if __name__ == "__main__":
-    import fire
+    from bmac_stream.as_command import as_command
 
     try:
-        fire.Fire(main)
+        as_command(main)
     except (ShmError, KeyError) as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -21,12 +21,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-import fire
 import numpy as np
 import pyarrow as pa
 
 from bmac_stream import snapshot
 from bmac_stream.archive import DataSet
+from bmac_stream.as_command import as_command
 from bmac_stream.client import Store, attach
 from bmac_stream.config import Config, Resample, load_config
 from bmac_stream.errors import (
@@ -347,7 +347,7 @@ def command_line() -> None:
     """What `python -m bmac_stream.resample` runs: 2, a config that cannot be used; 3, another process writes
     one of the stores; 1, another reason."""
     try:
-        fire.Fire(main)
+        as_command(main)
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -9,11 +9,11 @@ import sys
 import time
 from datetime import UTC, datetime
 
-import fire
 import numpy as np
 import numpy.typing as npt
 
 import bmac_stream
+from bmac_stream.as_command import as_command
 from bmac_stream.errors import BmacError, ShmError
 
 __all__ = ["main", "momentum"]
@@ -53,7 +53,7 @@ def main(store: str, bars: int = 20, directory: str = "/dev/shm") -> None:
 
 if __name__ == "__main__":
     try:
-        fire.Fire(main)
+        as_command(main)
     except (BmacError, ShmError, TimeoutError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except KeyboardInterrupt:

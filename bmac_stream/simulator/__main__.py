@@ -14,8 +14,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-import fire
-
+from bmac_stream.as_command import as_command
 from bmac_stream.simulator.exchange import Settings
 from bmac_stream.simulator.generator import DEFAULT_START_MS, GeneratedMarket, GeneratorConfig
 from bmac_stream.simulator.limits import Era
@@ -152,7 +151,7 @@ def _time_ms(text: str | int) -> int | None:
 
 if __name__ == "__main__":
     try:
-        fire.Fire(main)
+        as_command(main)
         for number in (signal.SIGTERM, signal.SIGINT):  # a second signal is too late to matter
             signal.signal(number, signal.SIG_IGN)
     except (ValueError, OSError) as error:
