@@ -23,7 +23,7 @@ from bmac_stream.archive_verify import verify
 from bmac_stream.bar import COLUMNS
 from bmac_stream.client import Store
 from bmac_stream.config import load_config
-from bmac_stream.errors import HistoryForeign, NoSpace
+from bmac_stream.errors import HistoryForeign, NoSpace, WriterStalled
 from bmac_stream.history_recorder import HistoryRecorder
 from shm import Status
 from tests.bmac_stream.fake_collector import G0, MINUTE, SOURCE, FakeCollector, bar
@@ -348,6 +348,19 @@ def test_what_a_full_disk_cost_is_said(
 
 def _no_room(*_: object) -> None:
     raise NoSpace("no room left")
+
+
+def test_a_collector_that_is_stopped_costs_no_bar(
+    store: Store, writer: FakeCollector, data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent for too long, but alive: what it has written is kept all the same."""
+    monkeypatch.setattr(history_recorder, "POLL_S", 0.01)
+    recorder = HistoryRecorder(store, data)
+    store.reader.max_silence_s = 0.0
+    with pytest.raises(WriterStalled):
+        store.check()
+    assert recorder.step()
+    assert bars_of(data) == truth(writer, writer.next_g - 100, writer.next_g)
 
 
 def test_it_ends_with_the_collector(store: Store, writer: FakeCollector, data: DataSet) -> None:
