@@ -37,7 +37,7 @@ import pyarrow as pa
 
 from bmac_stream.archive import DataSet
 from bmac_stream.archive_file import STORE, Rows
-from bmac_stream.bar import COLUMNS
+from bmac_stream.bar import COLUMNS, N_COLUMNS
 from bmac_stream.client import Store, attach
 from bmac_stream.config import load_config
 from bmac_stream.errors import (
@@ -77,7 +77,8 @@ class HistoryRecorder:
     """
 
     def __init__(self, store: Store, data: DataSet, *, every_bars: int | None = None) -> None:
-        assert store.columns == COLUMNS, f"store {store.name!r} has columns {store.columns}"
+        # a store may have further columns, of funding; the history has the exchange's own
+        assert store.columns[:N_COLUMNS] == COLUMNS, f"store {store.name!r} has columns {store.columns}"
         assert store.interval_ms == data.interval_ms, f"{store.interval}, {data.interval}"
         self.store = store
         self.data = data
@@ -291,7 +292,7 @@ class HistoryRecorder:
         except SymbolNotFound:
             return None
         part = slice(max(begin_g - g0, 0), max(stop_g - g0, 0))
-        return g0 + part.start, rows[:-1, part], rows[-1, part].astype(np.uint8)
+        return g0 + part.start, rows[:N_COLUMNS, part], rows[-1, part].astype(np.uint8)
 
 
 def _say(note: dict[str, Any]) -> None:
