@@ -2,8 +2,12 @@
 
 Bars are numbered: `open_time = origin_ms(interval) + g * interval_ms`, so that all symbols share one
 phase and a bar's place in every ring follows from its time alone.
+
+Binance's intervals are INTERVALS_MS. Bars that are made here of shorter ones may have other lengths, too:
+`made_interval_ms`.
 """
 
+import re
 from typing import Final
 
 __all__ = [
@@ -13,6 +17,9 @@ __all__ = [
     "bar_number",
     "floor_open_time",
     "interval_ms",
+    "interval_name",
+    "length_ms",
+    "made_interval_ms",
     "open_time",
     "origin_ms",
 ]
@@ -63,6 +70,56 @@ _MONDAY: Final = 4 * _DAY  # 1970-01-05 00:00 UTC; Binance's weeks open on Monda
 def interval_ms(interval: str) -> int:
     """Length of `interval` in ms. KeyError if it is not one of INTERVALS_MS."""
     return INTERVALS_MS[interval]
+
+
+def length_ms(interval: str) -> int | None:
+    """Length in ms of a Binance interval, or of any whole number of minutes or hours ("45m", "3h"); None if
+    it is neither."""
+    if interval in INTERVALS_MS:
+        return INTERVALS_MS[interval]
+    if found := re.fullmatch(r"([1-9][0-9]{0,4})([mh])", interval):
+        return int(found[1]) * (_HOUR if found[2] == "h" else _MINUTE)
+    return None
+
+
+def interval_name(ms: int) -> str:
+    """The one name of a length: Binance's if it has one, else in hours, minutes or ms ("3h", "90m", "250ms").
+    `length_ms` of it is the length again, but for odd ms."""
+    for name, length in INTERVALS_MS.items():
+        if length == ms:
+            return name
+    for unit, name in ((_HOUR, "h"), (_MINUTE, "m")):
+        if ms > 0 and ms % unit == 0:
+            return f"{ms // unit}{name}"
+    return f"{ms}ms"
+
+
+def made_interval_ms(interval: str, base_ms: int) -> int:
+    """Length in ms of bars of `interval` that are made of bars of `base_ms`.
+
+    They are whole numbers, 2 at least, of those, and divide a day evenly, so that every day has the same
+    ones. ValueError says what is wrong, and names the nearest that there are.
+    """
+    ms = length_ms(interval)
+    if ms is None:
+        raise ValueError(
+            f"{interval[:40]!r} is no interval: a number of minutes or hours that divides a day,"
+            " such as 10m, 90m, 6h or 1d"
+        )
+    there_are = [n * base_ms for n in range(2, _DAY // base_ms + 1) if _DAY % (n * base_ms) == 0]
+    there_are = [one for one in there_are if one % _MINUTE == 0]
+    if ms in there_are:
+        return ms
+    nearest = [*(one for one in there_are if one < ms)][-1:] + [*(one for one in there_are if one > ms)][:1]
+    base = interval_name(base_ms)
+    if ms % base_ms or ms <= base_ms:
+        why = f"must be a multiple of {base}, found {interval}"
+    elif ms > _DAY:
+        why = f"must be at most 1d, found {interval}"
+    else:
+        why = f"must divide a day evenly, {interval} does not"
+    names = " and ".join(map(interval_name, nearest))
+    raise ValueError(f"{why}; nearest: {names}" if names else f"{why}; none can be made of {base}")
 
 
 def origin_ms(interval: str) -> int:

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bmac_stream.bar import INTERVALS_MS
+from bmac_stream.bar import interval_name
 from bmac_stream.errors import Lagging, StoreNotFound, SymbolNotFound, TableNotFound
 from shm import PanelToken, Spec, Status, StoreReader, Token
 from shm.directory import slot_word
@@ -444,11 +444,8 @@ class Store:
 
     @property
     def interval(self) -> str:
-        """Length of a bar as Binance names it, e.g. "1m"."""
-        for name, ms in INTERVALS_MS.items():
-            if ms == self.interval_ms:
-                return name
-        return f"{self.interval_ms}ms"
+        """Length of a bar, as Binance names it ("1m"); of lengths that Binance does not have "45m", "3h"."""
+        return interval_name(self.interval_ms)
 
     @property
     def meta(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from .alerts.channels import read_channels, secrets_in
-from .bar import INTERVALS_MS
+from .bar import INTERVALS_MS, interval_name, length_ms, made_interval_ms
 from .binance.markets import MARKETS, TRADE_TYPES, Market, TradeType
 from .binance.transport import parse_proxy, proxy_for, require_socks, ssl_context
 from .errors import ConfigError, NetworkError, Unsupported
@@ -143,9 +143,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 class Resample(msgspec.Struct, frozen=True, kw_only=True):
     """One store of longer bars, made from this collector's."""
 
-    # length of its bars, a multiple of the collector's interval up to 1d; required
+    # length of its bars: whole bars of the collector's, dividing a day: 10m, 45m, 90m, 6h, ... 1d; required
     interval: str
-    # minutes after the hour's (the day's) beginning at which a bar begins
+    # minutes after midnight UTC at which the day's first bar begins, less than a bar
     offset: int = 0
     # bars that it keeps, bars; null: as many as the config's num_candles
     num_candles: int | None = None
@@ -276,7 +276,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def resampled_name(self, target: Resample) -> str:
         """Name of the store that `target` asks for."""
         offset = f"_{target.offset}m" if target.offset else ""
-        return target.name or f"{self.store_name}.{_interval_name(target.interval)}{offset}"
+        return target.name or f"{self.store_name}.{_made_name(target.interval)}{offset}"
 
     def path(self, name: str) -> Path:
         """A path of the file, relative to the folder of the config file."""
@@ -543,25 +543,23 @@ def _check_resample(config: Config, reading: _Reading) -> None:
     names = [config.store_name]
     for i, target in enumerate(config.resample):
         where = f"resample[{i}]"
-        length_ms = INTERVALS_MS.get(_interval_name(target.interval), 0)
-        if not length_ms:
-            hint = _same_length(target.interval) or _nearest(target.interval, INTERVALS_MS)
-            reading.problem(f"{where}.interval", f"{_short(target.interval)} is no interval{hint}")
-        elif not base_ms < length_ms <= 86_400_000 or length_ms % base_ms:
-            reading.problem(
-                f"{where}.interval",
-                f"must be a multiple of {config.interval}, at most 1d, found {target.interval}",
-            )
-        elif not 0 <= target.offset * 60_000 < length_ms or target.offset * 60_000 % base_ms:
+        made_ms = 0
+        try:
+            made_ms = made_interval_ms(_interval_name(target.interval), base_ms)
+        except ValueError as error:
+            reading.problem(f"{where}.interval", str(error))
+        if not made_ms:
+            pass
+        elif not 0 <= target.offset * 60_000 < made_ms or target.offset * 60_000 % base_ms:
             reading.problem(
                 f"{where}.offset",
-                f"must be 0 to {length_ms // 60_000 - 1} minutes, whole bars of {config.interval},"
+                f"must be 0 to {made_ms // 60_000 - 1} minutes, whole bars of {config.interval},"
                 f" found {target.offset}",
             )
-        elif length_ms // base_ms > config.num_candles:
+        elif made_ms // base_ms > config.num_candles:
             reading.problem(
                 f"{where}.interval",
-                f"a bar of {target.interval} is made of {length_ms // base_ms} bars of {config.interval}:"
+                f"a bar of {target.interval} is made of {made_ms // base_ms} bars of {config.interval}:"
                 f" num_candles must be at least that, found {config.num_candles}",
             )
         if target.num_candles is not None and not 1 <= target.num_candles <= MAX_CANDLES:
@@ -728,7 +726,7 @@ def _normal(config: Config) -> Config:
         funding_rate=config.funding_rate and config.trade.market != "spot",
         keep_symbols=None if kept is None else list(dict.fromkeys(kept)),
         resample=[
-            msgspec.structs.replace(target, interval=_interval_name(target.interval))
+            msgspec.structs.replace(target, interval=_made_name(target.interval))
             for target in config.resample
         ],
         candle_close_timeout_sec=(
@@ -744,6 +742,13 @@ def _interval_name(interval: str) -> str:
     if match := re.fullmatch(r"(\d{1,3})([TH])", interval):
         return match[1] + {"T": "m", "H": "h"}[match[2]]
     return interval
+
+
+def _made_name(interval: str) -> str:
+    """The one name of a resampled store's interval: 60m and 1H are 1h."""
+    name = _interval_name(interval)
+    ms = length_ms(name)
+    return name if ms is None else interval_name(ms)
 
 
 def _same_length(interval: str) -> str:

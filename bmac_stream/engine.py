@@ -414,10 +414,18 @@ class Engine:
 
     def batch(self, source: Any, *, out: F64 | None = None) -> "Factored":
         """These factors over a history of bars, in memory of their own: see bmac_stream.history."""
-        from bmac_stream import history
+        from bmac_stream import bar, history
 
         nodes = dict(zip(self.plan.names, self.plan.nodes, strict=True))
-        return history.batch(nodes, source, interval=self.store.interval, statics=self.statics, out=out)
+        interval = self.store.interval
+        return history.batch(
+            nodes,
+            source,
+            interval=interval,
+            offset_minutes=(self.store.origin_ms - bar.origin_ms(interval)) // 60_000,
+            statics=self.statics,
+            out=out,
+        )
 
     # ---- keeping -------------------------------------------------------------------------------------
 

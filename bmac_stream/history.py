@@ -97,18 +97,20 @@ def batch(
     source: Any,
     *,
     interval: str | None = None,
+    offset_minutes: int = 0,
     statics: Mapping[str, Mapping[str, float]] | None = None,
     out: F64 | None = None,
 ) -> Factored:
     """Factors of every bar of `source` at once: 8 bytes for each factor, bar and symbol.
 
-    interval  "1m", "1h", ...; default: the smallest distance of two bars of one symbol
+    interval  "1m", "45m", ...; default: the smallest distance of two bars of one symbol
+    offset_minutes  by which bars begin later than the interval's own, as in a config's `resample`
     statics   as for `Engine`
     out       where `values` go, float64[n_bars, n_factors, n_symbols]; made if not given
     FactorError if the factors cannot be computed; ValueError if `source` is no table of bars, or `out` does
     not fit.
     """
-    (made,) = _batches(factors, _Source(source, interval), statics, None, out)
+    (made,) = _batches(factors, _Source(source, interval, offset_minutes), statics, None, out)
     return made
 
 
@@ -118,6 +120,7 @@ def batches(
     *,
     chunk_bars: int = 10_000,
     interval: str | None = None,
+    offset_minutes: int = 0,
     statics: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Iterator[Factored]:
     """`batch` in pieces of `chunk_bars` bars, oldest first, in memory that does not grow with the history.
@@ -127,7 +130,7 @@ def batches(
     """
     if chunk_bars < 1:
         raise ValueError(f"chunk_bars must be at least 1, found {chunk_bars}")
-    yield from _batches(factors, _Source(source, interval), statics, chunk_bars, None)
+    yield from _batches(factors, _Source(source, interval, offset_minutes), statics, chunk_bars, None)
 
 
 def _batches(
@@ -170,7 +173,7 @@ def _batches(
 class _Source:
     """A long table of bars, wherever it lies, as panels."""
 
-    def __init__(self, source: Any, interval: str | None) -> None:
+    def __init__(self, source: Any, interval: str | None, offset_minutes: int) -> None:
         self._data = _dataset(source)
         names = self._data.schema.names
         if "symbol" not in names:
@@ -193,11 +196,11 @@ class _Source:
             raise ValueError(f"{self._time} must be in milliseconds, found {int(times.max())}")
         symbols = keys["symbol"].cast(pa.string())
         self.symbols = tuple(sorted(pc.unique(symbols).to_pylist()))
-        self.interval_ms = bar.interval_ms(interval) if interval else _smallest_step(symbols, times)
-        named_interval = interval or next(
-            (k for k, ms in bar.INTERVALS_MS.items() if ms == self.interval_ms), None
-        )
-        self.origin_ms = bar.origin_ms(named_interval) if named_interval else 0
+        length = bar.length_ms(interval) if interval else _smallest_step(symbols, times)
+        if length is None:
+            raise ValueError(f"{interval!r} is no interval")
+        self.interval_ms = length
+        self.origin_ms = bar.origin_ms(bar.interval_name(length)) + offset_minutes * 60_000
         g, rest = np.divmod(times - self.origin_ms, self.interval_ms)
         if rest.any():
             wrong = int(times[np.flatnonzero(rest)[0]])

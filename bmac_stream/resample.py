@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from bmac_stream.bar import COLUMNS, INTERVALS_MS, N_COLUMNS, origin_ms
+from bmac_stream.bar import COLUMNS, N_COLUMNS, made_interval_ms
 from shm import Status
 
 __all__ = ["Grid", "fold", "fold_slots", "grid_of"]
@@ -66,28 +66,21 @@ class Grid(NamedTuple):
 
 
 def grid_of(base_interval_ms: int, base_origin_ms: int, interval: str, offset_min: int = 0) -> Grid:
-    """The grid of bars of `interval` that begin `offset_min` minutes later than the exchange's own, made of
-    base bars of this length and origin. ValueError says why there is none."""
-    length = INTERVALS_MS.get(interval)
-    if length is None:
-        raise ValueError(f"{interval!r} is no interval; there are {' '.join(INTERVALS_MS)}")
-    n, rest = divmod(length, base_interval_ms)
-    if rest or n < 2:
-        raise ValueError(
-            f"bars of {interval} cannot be made of bars of {base_interval_ms / 60_000:g} minutes"
-        )
+    """The grid of bars of `interval` (of bar.made_interval_ms) made of base bars of this length and origin.
+    The day's first one begins `offset_min` minutes after midnight UTC. ValueError says why there is none."""
+    length = made_interval_ms(interval, base_interval_ms)
     if not 0 <= offset_min * 60_000 < length:
         raise ValueError(
             f"an offset of {interval} is 0 to {length // 60_000 - 1} minutes, found {offset_min}"
         )
-    origin = origin_ms(interval) + offset_min * 60_000
+    origin = offset_min * 60_000  # lengths divide a day, and the epoch was a midnight
     shift, rest = divmod(origin - base_origin_ms, base_interval_ms)
     if rest:
         raise ValueError(
             f"an offset of {offset_min} minutes is not a whole number of bars of"
             f" {base_interval_ms / 60_000:g} minutes"
         )
-    return Grid(length, origin, n, shift)
+    return Grid(length, origin, length // base_interval_ms, shift)
 
 
 def fold(rows: F64, n: int, *, lead: int = 0, partly: bool = False) -> tuple[F64, U8]:

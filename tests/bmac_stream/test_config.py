@@ -74,7 +74,13 @@ def test_a_folder_holding_config_json_will_do(tmp_path: Path) -> None:
         ({"interval": "1h", "offset": 59}, ""),
         ({"interval": "1T"}, "multiple of 1m"),
         ({"interval": "3d"}, "at most 1d"),
-        ({"interval": "7m"}, "no interval"),
+        ({"interval": "7m"}, "must divide a day evenly, 7m does not; nearest: 6m and 8m"),
+        ({"interval": "50m"}, "nearest: 48m and 1h"),
+        ({"interval": "25h"}, "at most 1d, found 25h; nearest: 1d"),
+        ({"interval": "1.5h"}, "no interval: a number of minutes or hours"),
+        ({"interval": "45m", "offset": 45}, "0 to 44 minutes"),
+        ({"interval": "60m"}, ""),
+        ({"interval": "1H"}, ""),
         ({"interval": "1h", "offset": 60}, "0 to 59 minutes"),
         ({"interval": "1h", "name": "a b"}, "no store's name"),
         ({"interval": "1h", "name": "usdt_perp_1m"}, "taken"),
@@ -90,7 +96,37 @@ def test_resampled_stores_are_checked(tmp_path: Path, target: dict[str, Any], wo
     assert config.resampled_name(config.resample[0]) == name
 
 
+@pytest.mark.parametrize(
+    ("interval", "name"),
+    [
+        ("10m", "10m"),
+        ("45T", "45m"),
+        ("90m", "90m"),
+        ("180m", "3h"),
+        ("24m", "24m"),
+        ("6h", "6h"),
+        ("24h", "1d"),
+    ],
+)
+def test_lengths_that_divide_a_day_have_one_name(tmp_path: Path, interval: str, name: str) -> None:
+    config = good(tmp_path, resample=[{"interval": interval, "offset": 3}])
+    assert config.resample[0].interval == name
+    assert config.resampled_name(config.resample[0]) == f"usdt_perp_1m.{name}_3m"
+
+
+def test_nearest_lengths_are_made_of_whole_bars(tmp_path: Path) -> None:
+    raw = GOOD | {"interval": "5m", "resample": [{"interval": "50m"}]}
+    assert "nearest: 45m and 1h" in problems(tmp_path, raw)[0]
+    raw = GOOD | {"interval": "1d", "resample": [{"interval": "1h"}]}
+    assert "none can be made of 1d" in problems(tmp_path, raw)[0]
+
+
+def test_the_collector_s_own_interval_is_binance_s(tmp_path: Path) -> None:
+    assert "no interval" in problems(tmp_path, GOOD | {"interval": "45m"})[0]
+
+
 def test_two_stores_of_one_name_are_refused(tmp_path: Path) -> None:
+    assert "taken" in problems(tmp_path, GOOD | {"resample": [{"interval": "60m"}, {"interval": "1h"}]})[0]
     assert "taken" in problems(tmp_path, GOOD | {"resample": [{"interval": "1h"}, {"interval": "1h"}]})[0]
 
 

@@ -123,6 +123,16 @@ def test_what_is_no_table_of_bars(source: Any, match: str) -> None:
         history.batch({"x": CLOSE * 2.0}, source)
 
 
+def test_bars_of_another_length_that_begin_later() -> None:
+    table = bars(open_time=[20 * 60_000, 65 * 60_000, 65 * 60_000])
+    made = history.batch({"x": CLOSE * 2.0}, table, interval="45m", offset_minutes=20)
+    assert (made.interval_ms, made.run_time.tolist()) == (2_700_000, [65 * 60_000, 110 * 60_000])
+    with pytest.raises(ValueError, match="not on the grid"):
+        history.batch({"x": CLOSE * 2.0}, table, interval="45m")
+    with pytest.raises(ValueError, match="'45' is no interval"):
+        history.batch({"x": CLOSE * 2.0}, table, interval="45")
+
+
 def test_columns_that_are_missing() -> None:
     with pytest.raises(FactorError, match=r"no columns \['close'\]"):
         history.batch({"x": CLOSE * 2.0}, bars(close=None))

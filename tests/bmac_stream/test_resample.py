@@ -131,12 +131,21 @@ def test_numbers_of_hours_that_begin_at_a_quarter_past() -> None:
     assert [grid.holding(g) for g in (14, 15, 74, 75)] == [-1, 0, 0, 1]
 
 
+def test_numbers_of_a_length_that_binance_does_not_have() -> None:
+    grid = grid_of(5 * MINUTE, 0, "45m", 10)
+    assert grid == Grid(45 * MINUTE, 10 * MINUTE, 9, 2)
+    assert [grid.holding(g) for g in (1, 2, 10, 11)] == [-1, 0, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("base", "interval", "offset", "says"),
     [
-        (MINUTE, "7m", 0, "no interval"),
-        (5 * MINUTE, "3m", 0, "cannot be made"),
-        (5 * MINUTE, "5m", 0, "cannot be made"),
+        (MINUTE, "7m", 0, "nearest: 6m and 8m"),
+        (5 * MINUTE, "3m", 0, "multiple of 5m"),
+        (5 * MINUTE, "5m", 0, "multiple of 5m"),
+        (MINUTE, "3d", 0, "at most 1d"),
+        (MINUTE, "1.5h", 0, "no interval"),
+        (MINUTE, "45m", 45, "0 to 44"),
         (5 * MINUTE, "1h", 7, "whole number"),
         (MINUTE, "1h", 60, "0 to 59"),
         (MINUTE, "1h", -1, "0 to 59"),

@@ -51,7 +51,10 @@ def written(
     return data
 
 
-@pytest.mark.parametrize(("interval", "offset"), [("1h", 0), ("1h", 15), ("4h", 7), ("1d", 0), ("1d", 360)])
+@pytest.mark.parametrize(
+    ("interval", "offset"),
+    [("1h", 0), ("1h", 15), ("4h", 7), ("1d", 0), ("1d", 360), ("45m", 20), ("32m", 0)],
+)
 def test_bars_over_files_and_holes(tmp_path: Path, interval: str, offset: int) -> None:
     values = {"AAA": minutes(4, 1), "BBB": minutes(4, 2)}
     holes = {70: Status.ABSENT, 1500: Status.PENDING, 3 * N: Status.ABSENT}

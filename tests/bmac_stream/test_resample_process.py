@@ -14,12 +14,17 @@ import pytest
 
 from bmac_stream.archive import DataSet
 from bmac_stream.archive_file import STORE, Rows
+from bmac_stream.binance.protocol import SymbolInfo
+from bmac_stream.bmac_kit import BmacAllMarketCalculator, CandleFileReader
 from bmac_stream.client import Store, attach
+from bmac_stream.engine import Engine
 from bmac_stream.errors import ConfigError, ShmError
 from bmac_stream.resample import fold
 from bmac_stream.resample_process import ResampleProcess
 from bmac_stream.simulator.process import SimulatorProcess
-from bmac_stream.snapshot import generations
+from bmac_stream.snapshot import generations, load_latest
+from bmac_stream.status import look_at
+from bmac_stream.tables import ExchangeInfoTable
 from shm import Status
 
 from .fake_collector import G0, SOURCE, FakeCollector, bar
@@ -215,6 +220,53 @@ def test_from_start_to_end(tmp_path: Path) -> None:
     assert "at most 3 bars" in said
 
 
+def info(symbol: str) -> SymbolInfo:
+    return SymbolInfo(symbol, "TRADING", "PERPETUAL", symbol[:3], "USDT", "USDT", 0, 0, "0.1", "1", "5")
+
+
+async def test_everything_reads_bars_of_a_length_that_binance_does_not_have(tmp_path: Path) -> None:
+    path = configured(
+        tmp_path, "rule", {"interval": "45m", "offset": 20}, {"interval": "90m"}, snapshot={"directory": "s"}
+    )
+    with FakeCollector.start(tmp_path, window=600, history=600) as base, process(path) as child:
+        table = ExchangeInfoTable(base, 0o600, None)
+        assert table.write([info(symbol) for symbol in base.symbols], base.symbols, 1.0)
+        store, other = attached("rule.45m_20m", tmp_path), attached("rule.90m", tmp_path)
+        assert (store.interval, store.interval_ms, store.origin_ms) == ("45m", 45 * MINUTE, 20 * MINUTE)
+        assert (store.meta["interval"], store.meta["offset"], other.interval) == ("45m", 20, "90m")
+        assert look_at("rule.45m_20m", tmp_path).interval == "45m"
+        assert store.exchange_info()["symbol"].to_pylist() == list(base.symbols)
+        reader = CandleFileReader(store)
+        calculator = BmacAllMarketCalculator(reader, reader, [("bmac:PctChg", 3)], bmac_expire_sec=10**9)
+        engine = Engine(store, [["PctChg", 3]])
+        before = store.run_time
+        while base.next_g * MINUTE < before + 45 * MINUTE:
+            base.close_bar()
+        run_time = store.wait(20, seen=before)
+        assert run_time == before + 45 * MINUTE == engine.wait(20)
+        frame = await calculator.calc_all_factors(run_time)
+        for symbol, slot in store.symbols.items():
+            close = store[symbol].copy().values[3]
+            assert engine["PctChg_3"][slot] == pytest.approx(close[-1] / close[-4] - 1)
+            assert frame.loc[symbol, "bmac:PctChg_3"] == pytest.approx(engine["PctChg_3"][slot])
+        for one in (store, other):
+            with attach("rule", directory=tmp_path) as minutes:
+                compared, wrong = offset_differs(minutes, one)
+            assert (compared >= 15, wrong) == (True, [])
+        made = engine.batch(store.to_arrow())
+        assert made.interval_ms == 45 * MINUTE
+        assert made.run_time[-1] == run_time
+        held = store["AAAUSDT"].copy()
+        until("a snapshot", lambda: generations(tmp_path / "s", "rule.45m_20m"), 30)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 0
+        found, problems = load_latest(tmp_path / "s", "rule.45m_20m", store.spec)
+        assert found is not None and problems == []
+        np.testing.assert_array_equal(found["AAAUSDT"].values[:, -len(held.status) :], held.values)
+        store.close()
+        other.close()
+
+
 def test_what_was_collected_outlives_a_reboot(tmp_path: Path) -> None:
     """Nothing is left in shared memory, and the base begins anew: the snapshot has the older bars."""
     path = configured(tmp_path, "rule", {"interval": "5m"}, snapshot={"directory": "snaps"})
@@ -289,7 +341,7 @@ def test_a_killed_one_is_taken_up(tmp_path: Path) -> None:
     ("targets", "more", "status", "says"),
     [
         ([], {}, 2, "names no store"),
-        ([{"interval": "7m"}], {}, 2, "no interval"),
+        ([{"interval": "7m"}], {}, 2, "nearest: 6m and 8m"),
         ([{"interval": "2h"}], {"num_candles": 100}, 2, "num_candles"),
         ([{"interval": "1h"}], {}, 2, "at least 60"),
     ],

@@ -612,11 +612,14 @@ def test_funding_beside_the_bars_is_that_of_the_bar_s_end(tmp_path: Path) -> Non
                 assert mine.counter("corrections") == 1
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(10))
 def test_random_histories(tmp_path: Path, seed: int) -> None:
     """Everything that can happen, in any order; the store ends as the reference says."""
     random = np.random.default_rng(seed)
-    interval, offset = [("5m", 0), ("5m", 4), ("15m", 0), ("15m", 11), ("3m", 1), ("30m", 13)][seed]
+    interval, offset = [
+        ("5m", 0), ("5m", 4), ("15m", 0), ("15m", 11), ("3m", 1), ("30m", 13),
+        ("10m", 0), ("10m", 7), ("45m", 20), ("24m", 23),
+    ][seed]  # fmt: skip
     world = World(tmp_path, interval, offset, window=40)
     world.random = random
     world.g = G0 + 60

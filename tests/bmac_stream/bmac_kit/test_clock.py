@@ -34,6 +34,12 @@ def test_now_is_hong_kongs() -> None:
         ("2h", "2026-11-22 14:00:00"),
         ("4h", "2026-11-22 16:00:00"),
         ("8h", "2026-11-22 16:00:00"),
+        # of resampled stores: every day has the same ones
+        ("10m", "2026-11-22 12:40:00"),
+        ("45m", "2026-11-22 12:45:00"),
+        ("90m", "2026-11-22 13:30:00"),
+        ("24m", "2026-11-22 12:48:00"),
+        ("3h", "2026-11-22 15:00:00"),
         # where BMAC was wrong: Hong Kong's grid has 04:00 and 16:00 UTC
         ("6h", "2026-11-22 18:00:00"),
         ("12h", "2026-11-23 00:00:00"),
@@ -59,6 +65,7 @@ def test_bars_with_an_offset(monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, "2026-11-22 12:34:00+00:00")
     assert clock.next_run_time("1h", offset_minutes=35) == datetime(2026, 11, 22, 12, 35, tzinfo=UTC)
     assert clock.next_run_time("1h", offset_minutes=30) == datetime(2026, 11, 22, 13, 30, tzinfo=UTC)
+    assert clock.next_run_time("45m", offset_minutes=20) == datetime(2026, 11, 22, 13, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("interval", INTERVALS_MS)
