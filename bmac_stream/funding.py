@@ -233,7 +233,8 @@ class Funding:
 
     def _recall(self, store: StoreWriter) -> None:
         """Settlements that a store which is taken up holds: each at the beginning of its bar. Longer bars
-        hold sums of several: there the exchange is asked again."""
+        hold sums of several, and a short window not the last one of every symbol: there the exchange is asked
+        again."""
         if self._step > SHORTEST_MS:
             return
         for name, slot in store.symbols.items():
@@ -388,8 +389,8 @@ class Funding:
         """
         first = self._open_time(max(self._newest() - self._window, 0)) - BEFORE_MS
         start = max(first, store.counter("settled_until_ms"))
-        if self._step > SHORTEST_MS and not self.known.is_set():
-            start = first
+        if not self.known.is_set() and (self._step > SHORTEST_MS or self._window * self._step < BEFORE_MS):
+            start = first  # the store alone does not say what was settled last: see _recall
         start -= (start - self._origin) % self._step  # whole bars: their settlements are added up
         end = int(now_ms)
         newest: dict[str, int] = {}

@@ -471,6 +471,31 @@ async def test_bars_passed_while_nobody_was_there_are_absent_rows(tmp_path: Path
     funding.close()
 
 
+async def test_a_restart_with_a_short_window_knows_what_was_settled_last(tmp_path: Path) -> None:
+    """AUSDT was settled before the window; BUSDT, which is settled every hour, has moved settled_until on."""
+    funding, rest, clock = made(tmp_path)
+    rest.rows = [premium("AUSDT"), premium("BUSDT")]
+    rest.settled = [FundingRate("AUSDT", NOW - 6 * HOUR, 3e-4, 1.0), FundingRate("BUSDT", NOW, 2e-4, 1.0)]
+    assert funding._window * funding._step < 6 * HOUR
+    store = funding.store = await funding._open()
+    await funding._ask_settled(store, clock.now_ms(), None)
+    assert funding.columns.row("AUSDT", NOW + 60_000)[0] == 3e-4
+    assert store.counter("settled_until_ms") > NOW - 6 * HOUR
+    funding.close()
+    clock.now += 5 * 60_000
+    again, _, _ = made(tmp_path)
+    again._rest, again._clock = rest, clock  # type: ignore[assignment]
+    store = again.store = await again._open()
+    assert not store.created
+    await again._ask_settled(store, clock.now_ms(), None)
+    assert again.columns.row("AUSDT", NOW + 6 * 60_000)[0] == 3e-4
+    assert again.columns.row("BUSDT", NOW + 6 * 60_000)[0] == 2e-4
+    again.known.set()
+    await again._ask_settled(store, clock.now_ms(), None)
+    assert rest.asked[-1][1] > NOW - HOUR, "afterwards only what is new is asked for"
+    again.close()
+
+
 async def test_errors_are_waited_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     funding, rest, _ = made(tmp_path)
     rest.rows = NetworkError("away")
