@@ -20,8 +20,9 @@ from rich.text import Text
 
 from bmac_stream.check_files import directory_checks, symbols_found
 from bmac_stream.config import BMAC_KEYS, Config, load_config
-from bmac_stream.doctor import Check, store_bytes
+from bmac_stream.doctor import Check
 from bmac_stream.errors import ConfigError
+from bmac_stream.room import advice, described, rooms
 
 __all__ = ["checks", "main"]
 
@@ -179,41 +180,17 @@ def _alerts(config: Config, raw: dict[str, Any]) -> Iterator[Check]:
 
 
 def _memory(config: Config) -> Iterator[Check]:
-    from bmac_stream import funding_columns
-    from bmac_stream.bar import COLUMNS, INTERVALS_MS
-    from bmac_stream.resample_store import SLACK
-    from shm import Spec
-
     directory = Path(config.store.directory)
-    need = store_bytes(config)
-    parts = [f"{config.store_name} {_mib(need)}"]
-    for target in config.resample:
-        size = Spec(
-            columns=(*COLUMNS, *(funding_columns.COLUMNS if config.funding_rate else ())),
-            window=target.num_candles or config.num_candles,
-            slack=min(config.store.slack, SLACK),
-            max_symbols=config.max_symbols,
-            interval_ms=INTERVALS_MS[target.interval],
-            source="?",
-        ).nbytes
-        need += size
-        parts.append(f"{config.resampled_name(target)} {_mib(size)}")
+    parts = rooms(config)
     if not directory.is_dir():
         yield Check(
             "memory", "fail", f"{directory} is not there", "Mount a tmpfs there, or name another place."
         )
         return
-    names = [config.store_name, *(config.resampled_name(target) for target in config.resample)]
-    paths = [directory / f"bmac.{name}" for name in names]
-    there = sum(path.stat().st_size for path in paths if path.is_file())
     free = shutil.disk_usage(directory).free
-    text = f"{', '.join(parts)} in {directory}, which has {_mib(free)} free"
-    if free + there < need:
-        yield Check(
-            "memory", "fail", text,
-            "Make it larger (`mount -o remount,size=2G /dev/shm`; Docker: --shm-size=2g), or lower"
-            " num_candles or store.max_symbols.",
-        )  # fmt: skip
+    text = f"{described(parts)}, in {directory}, which has {_mib(free)} free"
+    if free + sum(part.there for part in parts) < sum(part.nbytes for part in parts):
+        yield Check("memory", "fail", text, advice(parts))
     else:
         yield Check("memory", "ok", text)
 

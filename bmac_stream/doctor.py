@@ -24,12 +24,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bmac_stream import status
-from bmac_stream.bar import COLUMNS, INTERVALS_MS, origin_ms
 from bmac_stream.config import Config, load_config
 from bmac_stream.errors import ConfigError
-from bmac_stream.funding_columns import COLUMNS as FUNDING_COLUMNS
+from bmac_stream.room import advice, described, rooms
 
-__all__ = ["Check", "machine_checks", "main", "store_bytes"]
+__all__ = ["Check", "machine_checks", "main"]
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -72,26 +71,6 @@ def machine_checks(config: Config | None) -> list[Check]:
             # a check that breaks is a finding, not the end of the others
             found.append(Check(check.__name__.strip("_"), "warn", f"{type(error).__name__}: {error}"))
     return found
-
-
-def store_bytes(config: Config | None) -> int:
-    """Size of the store that a collector with this config would make, bytes (default config: None)."""
-    from shm import Spec
-
-    window, slack, max_symbols, interval, columns = 1500, 100, 1024, "1m", COLUMNS
-    if config is not None:
-        columns = (*COLUMNS, *(FUNDING_COLUMNS if config.funding_rate else ()))
-        window, slack, interval = config.num_candles, config.store.slack, config.interval
-        max_symbols = config.max_symbols
-    return Spec(
-        columns=columns,
-        window=window,
-        slack=slack,
-        max_symbols=max_symbols,
-        interval_ms=INTERVALS_MS[interval],
-        origin_ms=origin_ms(interval),
-        source="?",
-    ).nbytes
 
 
 def _system(_: Config | None) -> Iterator[Check]:
@@ -179,7 +158,9 @@ def _clock_source(_: Config | None) -> Iterator[Check]:
 
 def _shared_memory(config: Config | None) -> Iterator[Check]:
     directory = Path("/dev/shm" if config is None else config.store.directory)
-    need = store_bytes(config)
+    parts = rooms(config or Config(interval="1m", trade_type="usdt_perp"))
+    need = sum(part.nbytes for part in parts)
+    there = 0 if config is None else sum(part.there for part in parts)
     if not directory.is_dir():
         yield Check("shared memory", "fail", f"{directory} does not exist", "Mount a tmpfs there.")
         return
@@ -192,20 +173,15 @@ def _shared_memory(config: Config | None) -> Iterator[Check]:
         )
         return
     room = shutil.disk_usage(directory)
-    there = 0
-    if config is not None:
-        path = directory / f"{status.PREFIX}{config.store_name}"
-        there = path.stat().st_size if path.is_file() else 0
-    what = f"{directory}: {_mib(room.free)} free of {_mib(room.total)}; the store needs {_mib(need)}"
+    what = f"{directory}: {_mib(room.free)} free of {_mib(room.total)}; needed: {described(parts)}"
     if there:
-        what += f" ({_mib(there)} of that it has)"
+        what += f" ({_mib(there)} of that is there)"
     if room.free + there < need:
         yield Check(
             "shared memory",
             "fail",
             what,
-            "Make it larger (`mount -o remount,size=2G /dev/shm`; Docker: --shm-size=1g), or lower"
-            " num_candles or store.max_symbols.",
+            advice(parts),
         )
     else:
         yield Check("shared memory", "ok", what)
@@ -214,7 +190,7 @@ def _shared_memory(config: Config | None) -> Iterator[Check]:
         yield Check(
             "memory",
             "warn",
-            f"{_mib(available)} available, the store needs {_mib(need)}",
+            f"{_mib(available)} available, the stores need {_mib(need)}",
             "Close other programs, or lower num_candles or store.max_symbols.",
         )
 

@@ -28,7 +28,7 @@ from kernels.plan import Plan
 from shm import Spec, Status, StoreWriter
 from shm.layout import Layout
 
-__all__ = ["CROSS", "FactorWriter", "specs"]
+__all__ = ["CROSS", "FactorWriter", "specs", "specs_over"]
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -42,7 +42,12 @@ CROSS: Final = ".cross"
 
 def specs(bars: Store, plan: Plan, depth: int) -> tuple[Spec, Spec | None]:
     """What the two stores are, before anything is taken (`nbytes` says how large). None: not needed."""
-    meta = {"kind": "factors", "bars": bars.name, "plan": plan.hash, "cross": any(plan.is_cross)}
+    return specs_over(bars.spec, bars.name, plan, depth)
+
+
+def specs_over(bars: Spec, name: str, plan: Plan, depth: int) -> tuple[Spec, Spec | None]:
+    """`specs` over the store `name` of bars, which need not be there yet."""
+    meta = {"kind": "factors", "bars": name, "plan": plan.hash, "cross": any(plan.is_cross)}
     own = [name for name, cross in zip(plan.names, plan.is_cross, strict=True) if not cross]
     cross = [name for name, cross in zip(plan.names, plan.is_cross, strict=True) if cross]
 
@@ -51,11 +56,11 @@ def specs(bars: Store, plan: Plan, depth: int) -> tuple[Spec, Spec | None]:
             columns=tuple(columns),
             window=depth,
             slack=max(2, depth),  # a bar each: rows stay short, and a whole matrix is read faster
-            max_symbols=bars.spec.max_symbols,
+            max_symbols=bars.max_symbols,
             interval_ms=bars.interval_ms,
             origin_ms=bars.origin_ms,
             source=bars.source,
-            meta=json.dumps(meta | bars.meta | {"kind": "factors"}),
+            meta=json.dumps(meta | json.loads(bars.meta) | {"kind": "factors"}),
             forming_cells=0,
             counters=("replays", "corrected_rows"),
         )

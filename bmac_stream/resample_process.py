@@ -175,7 +175,7 @@ class ResampleProcess:
                  f" num_candles must be at least {grid.n}"]
             )  # fmt: skip
         window = target.num_candles or config.num_candles
-        spec = spec_of(base, grid, target.interval, window, config.store.slack)
+        spec = spec_of(base.spec, base.name, grid, target.interval, window, config.store.slack)
         writer = self._writers.get(name)
         if writer is not None and writer.spec == spec:
             return Resampler(base, writer, grid)

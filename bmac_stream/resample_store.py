@@ -65,19 +65,20 @@ Older = Callable[[str], Rows | None]
 """Bars of a symbol that the base no longer holds, of a new store; None if nothing is remembered."""
 
 
-def spec_of(base: Store, grid: Grid, interval: str, window: int, slack: int) -> Spec:
-    """The store of `window` bars of this grid; `nbytes` says how large it is, before anything is taken."""
+def spec_of(base: Spec, name: str, grid: Grid, interval: str, window: int, slack: int) -> Spec:
+    """The store of `window` bars of this grid, made of the store `name` of `base`; `nbytes` says how large it
+    is, before anything is taken."""
     offset = (grid.origin_ms - base.origin_ms) // 60_000 % (grid.interval_ms // 60_000)
-    note = {"kind": KIND, "base": base.name, "interval": interval, "offset": offset}
+    note = {"kind": KIND, "base": name, "interval": interval, "offset": offset}
     return Spec(
         columns=base.columns,
         window=window,
         slack=min(slack, SLACK),
-        max_symbols=base.spec.max_symbols,
+        max_symbols=base.max_symbols,
         interval_ms=grid.interval_ms,
         origin_ms=grid.origin_ms,
         source=base.source,
-        meta=json.dumps(base.meta | note),
+        meta=json.dumps(json.loads(base.meta) | note),
         counters=COUNTERS,
     )
 

@@ -19,9 +19,11 @@ import trustme
 
 from bmac_stream import doctor, doctor_route
 from bmac_stream.binance.markets import MARKETS
+from bmac_stream.check import checks
 from bmac_stream.config import Config, load_config, stream_urls
-from bmac_stream.doctor import Check, machine_checks, main, store_bytes
+from bmac_stream.doctor import Check, machine_checks, main
 from bmac_stream.doctor_route import Way, exchange_checks, way_of
+from bmac_stream.room import described, rooms
 from bmac_stream.simulator.generator import GeneratedMarket, GeneratorConfig
 from bmac_stream.simulator.server import Simulator
 from shm import StoreWriter
@@ -56,15 +58,6 @@ def test_this_machine(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*tmp*"))  # it leaves nothing behind
 
 
-def test_need_is_what_the_store_would_take(tmp_path: Path) -> None:
-    config = make_config(tmp_path, num_candles=300, store={"max_symbols": 64, "slack": 40})
-    spec = make_spec(window=300, slack=40, max_symbols=64, counters=(), source="?", meta="{}")
-    assert store_bytes(config) == spec.nbytes
-    with StoreWriter.open("usdt_perp_1m", spec, directory=tmp_path) as writer:
-        assert writer.path.stat().st_size == store_bytes(config)
-    assert store_bytes(None) > store_bytes(config)
-
-
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -73,11 +66,25 @@ def test_too_little_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(64 << 20, 60 << 20, 4 << 20))
     check = one(machine_checks(config), "shared memory")
     assert check.level == "fail" and "4 MiB free of 64 MiB" in check.found and "--shm-size" in check.advice
+    assert "needed: usdt_perp_1m 251 MiB" in check.found
     with StoreWriter.open(
         "usdt_perp_1m", make_spec(window=1500, max_symbols=1024, slack=100), directory=tmp_path
     ):
         check = one(machine_checks(config), "shared memory")
     assert check.level == "ok"  # the store is there already
+
+
+def test_all_stores_of_a_config_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = {"resample": [{"interval": "45m"}], "funding_rate": True, "factors": [["PctChg", 100]]}
+    config = make_config(tmp_path, store={"directory": str(tmp_path)}, **more)
+    total = sum(part.nbytes for part in rooms(config))
+    for free, level in ((total, "ok"), (total - 1, "fail")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: Usage(1 << 40, 0, free))
+        found, said = one(machine_checks(config), "shared memory"), one(checks(tmp_path), "memory")
+        assert (found.level, said.level) == (level, level)
+        assert described(rooms(config)) in found.found
+        assert described(rooms(config)) in said.found
+        assert found.advice == said.advice
 
 
 def test_directories_that_cannot_be_used(tmp_path: Path) -> None:

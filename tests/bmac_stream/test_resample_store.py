@@ -59,7 +59,7 @@ class World:
         """The resampling side, begun (anew)."""
         self.base = attach("base", directory=self.folder)
         self.grid = grid_of(MINUTE, 0, self.interval, self.offset)
-        spec = spec_of(self.base, self.grid, self.interval, self.window, 100)
+        spec = spec_of(self.base.spec, self.base.name, self.grid, self.interval, self.window, 100)
         self.mine = StoreWriter.open("long", spec, directory=self.folder)
         self.resampler = Resampler(self.base, self.mine, self.grid)
 
@@ -476,7 +476,7 @@ def test_older_bars_of_a_new_store(five: World) -> None:
 def test_other_sources_are_never_mixed(five: World) -> None:
     five.g = G0 + 60
     assert five.base is not None
-    spec = spec_of(five.base, five.grid, "5m", 30, 100)
+    spec = spec_of(five.base.spec, five.base.name, five.grid, "5m", 30, 100)
     five.mine.close()
     with pytest.raises(SegmentMismatch):
         StoreWriter.open("long", dataclasses.replace(spec, source="binance"), directory=five.folder)
@@ -489,7 +489,7 @@ def test_a_full_store_leaves_a_symbol_out_and_goes_on(five: World, caplog: pytes
         five.list(f"S{i}", G0)
     five.minute()
     five.mine.close()
-    spec = spec_of(five.base, five.grid, "5m", 30, 100)  # type: ignore[arg-type]
+    spec = spec_of(five.base.spec, five.base.name, five.grid, "5m", 30, 100)  # type: ignore[union-attr]
     small = dataclasses.replace(spec, max_symbols=2)
     five.mine = StoreWriter.open("long", small, directory=five.folder)
     made = Resampler(five.base, five.mine, five.grid)  # type: ignore[arg-type]
@@ -597,7 +597,9 @@ def test_funding_beside_the_bars_is_that_of_the_bar_s_end(tmp_path: Path) -> Non
         writer.complete(G0 + 59)
         with attach("base", directory=tmp_path) as base:
             grid = grid_of(MINUTE, 0, "5m")
-            with StoreWriter.open("long", spec_of(base, grid, "5m", 30, 100), directory=tmp_path) as mine:
+            with StoreWriter.open(
+                "long", spec_of(base.spec, base.name, grid, "5m", 30, 100), directory=tmp_path
+            ) as mine:
                 made = Resampler(base, mine, grid)
                 made.poll()
                 values, _ = mine.read(mine.symbols["AAA"], grid.holding(G0), 12)
