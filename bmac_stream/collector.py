@@ -49,7 +49,7 @@ from .progress import Progress
 from .quiet import Quiet
 from .tables import ExchangeInfoTable
 from .timekeeper import Timekeeper
-from .universe import Universe, changes, choose, slots_low
+from .universe import Universe, changes, choose, is_delivered, slots_low
 from .writer import PENDING, BarWriter, Counts, Origin, State
 
 __all__ = ["COUNTERS", "Collector", "main", "spec_of"]
@@ -471,6 +471,7 @@ class Collector:
         change = changes(list(self.symbols), list(wanted))
         keep = self.config.keep_symbols
         stopped = {name for name in change.removed if keep is None or name in keep} - universe.left_out
+        stopped = {name for name in stopped if not is_delivered(name, self.clock.now_ms())}
         if len(stopped) > max(HALT_SYMBOLS, HALT_SHARE * len(self.symbols)):
             # slots are never used twice, so a maintenance must not look like the end of the market
             self._quiet.error(

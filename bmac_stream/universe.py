@@ -4,7 +4,9 @@ Pure: exchangeInfo in, names out.
 """
 
 import difflib
+import re
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from .binance.markets import STABLECOINS, TRADIFI, TradeType
@@ -18,6 +20,7 @@ __all__ = [
     "Universe",
     "changes",
     "choose",
+    "is_delivered",
     "is_leveraged",
     "slots_low",
 ]
@@ -26,6 +29,8 @@ BMAC_RULES: Final = Symbols()
 """What BMAC collects: no TRADIFI_PERPETUAL, no pair of its list of stablecoins, all else."""
 
 _LEVERAGED: Final = ("UP", "DOWN", "BULL", "BEAR")
+_DELIVERY: Final = re.compile(r".+_(\d{6})")
+_DELIVERY_MS: Final = 8 * 3_600_000  # 08:00 UTC of that day
 
 LOW_SLOTS: Final = 0.05
 """A store with a smaller part of its slots free will soon refuse listings: delisted symbols keep theirs."""
@@ -92,6 +97,18 @@ def is_leveraged(info: SymbolInfo, bases: Collection[str]) -> bool:
     return base in ("BULL", "BEAR") or any(
         base.endswith(end) and base.removesuffix(end) in bases for end in _LEVERAGED
     )
+
+
+def is_delivered(symbol: str, now_ms: float) -> bool:
+    """Whether it is a delivery contract whose time is over, by the date in its name: BTCUSD_261225. All of a
+    quarter end at once, and may be in exchangeInfo no more: that is no halt of the market."""
+    if (match := _DELIVERY.fullmatch(symbol)) is None:
+        return False
+    try:
+        day = datetime.strptime(match[1], "%y%m%d").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return day.timestamp() * 1e3 + _DELIVERY_MS <= now_ms
 
 
 def _forbids(rules: Symbols, info: SymbolInfo, trade_type: TradeType, bases: Collection[str]) -> str:

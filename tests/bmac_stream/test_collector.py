@@ -21,6 +21,8 @@ from bmac_stream.collector import COUNTERS, Collector, _Redact, main, spec_of
 from bmac_stream.config import Config, load_config
 from bmac_stream.errors import NetworkError
 from bmac_stream.simulator import Simulator
+from bmac_stream.simulator.generator import GeneratedMarket, GeneratorConfig
+from bmac_stream.simulator.listing import delivery_ms_of
 from bmac_stream.writer import State
 from shm import Status, StoreReader, StoreWriter
 
@@ -475,6 +477,31 @@ async def test_a_halt_of_the_market_is_not_its_end(
         await run.bars(3)
         assert collector.store.symbols == slots
         assert run.counts()["delistings"] == 0
+
+
+async def test_a_quarter_s_delivery_is_no_halt(
+    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of coin_deli ends at once (9 of 18 in 2021): kept, nothing would ever be ready in time again."""
+    monkeypatch.setattr("bmac_stream.collector.HALT_SYMBOLS", 1)  # there are but two of each quarter here
+    start_ms = delivery_ms_of(2026, 3) - 12 * MINUTE
+    market = GeneratedMarket(GeneratorConfig(n_symbols=8, n_spot=1, n_coinm=2, start_ms=start_ms))
+    async with Simulator(market, markets=("usdm", "coinm"), rate=RATE) as simulator:
+        exchange = {**simulator.urls("coinm"), "rate": RATE, "source": "embedded:test"}
+        keys = {"trade_type": "coin_deli", "exchange": exchange, "exchange_info_every_sec": 60}
+        run = Run(simulator, tmp_path, store_name, **keys)
+        try:
+            collector = await run.start()
+            await run.live()
+            ending = {name for name in collector.symbols if name.endswith("_260327")}
+            others = set(collector.symbols) - ending
+            assert len(ending) == 2 and others
+            await run.until("the delivery", lambda: not ending & set(collector.symbols))
+            await run.bars(2)
+            assert others <= set(collector.store.symbols) and not ending & set(collector.store.symbols)
+        finally:
+            await run.end()
+    assert "taken for a halt" not in caplog.text
 
 
 async def test_a_store_that_is_too_small_is_told_and_the_others_go_on(

@@ -5,7 +5,7 @@ import pytest
 from bmac_stream.binance.markets import TRADE_TYPES
 from bmac_stream.binance.protocol import SymbolInfo
 from bmac_stream.config import Symbols
-from bmac_stream.universe import changes, choose, slots_low
+from bmac_stream.universe import changes, choose, is_delivered, slots_low
 
 
 def info(
@@ -121,3 +121,11 @@ def test_changes() -> None:
 def test_low_slots() -> None:
     assert [slots_low(free, 1000) for free in (50, 49, 0)] == [False, True, True]
     assert [slots_low(free, 3) for free in (1, 0)] == [False, True]
+
+
+def test_a_delivery_contract_is_over_at_eight_of_its_day() -> None:
+    end = 1_616_745_600_000  # 2021-03-26 08:00 UTC
+    assert is_delivered("BTCUSD_210326", end) and is_delivered("BTCUSDT_210326", end + 86_400_000)
+    assert not is_delivered("BTCUSD_210326", end - 1)
+    for other in ("BTCUSD_210625", "BTCUSD_PERP", "BTCUSDT", "BTCUSD_219999"):
+        assert not is_delivered(other, end), other
