@@ -11,8 +11,11 @@ What pandas.read_parquet and pandas.read_feather (`.fea`) make of these bytes is
 Every file carries a mark of ours (schema metadata `bmac_stream`), by which it can be told from BMAC's own.
 """
 
+import errno
 import json
+import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -307,8 +310,9 @@ def to_bytes(table: pa.Table, save_type: str) -> pa.Buffer:
 
 
 def mark_of(path: Path) -> Mark | Foreign:
-    """Who wrote a data file, from its footer. OSError if it cannot be opened."""
-    with path.open("rb") as file:
+    """Who wrote a data file, from its footer. OSError if it cannot be opened, or is no file: a named pipe in
+    its place would be waited for, for ever."""
+    with open(path, "rb", opener=_open_file) as file:
         try:
             if path.suffix == ".fea":
                 with pa.ipc.open_file(file) as reader:
@@ -322,6 +326,14 @@ def mark_of(path: Path) -> Mark | Foreign:
         return Mark(*(str(fields[name]) for name in Mark._fields))
     except (KeyError, TypeError, ValueError):
         return Foreign(damaged=False)
+
+
+def _open_file(path: str, flags: int) -> int:
+    fd = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a file", path)
+    return fd
 
 
 def _mark_bytes(mark: Mark) -> bytes:

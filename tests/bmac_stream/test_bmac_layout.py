@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -193,6 +194,16 @@ def test_marks(tmp_path: Path) -> None:
     assert mark_of(tmp_path / "y.fea") == Foreign(damaged=False)
     with pytest.raises(OSError):
         mark_of(tmp_path / "none.pqt")
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.pqt")
+    fd = os.open(tmp_path / "x.pqt", os.O_RDWR)  # so that whoever waits for a writer fails here, too
+    try:
+        with pytest.raises(OSError, match="not a file"):
+            mark_of(tmp_path / "x.pqt")
+    finally:
+        os.close(fd)
 
 
 def test_names_that_can_be_files() -> None:
