@@ -16,6 +16,7 @@ from bmac_stream.bmac_kit.market_store import StoreMarket
 from bmac_stream.bmac_kit.reader import CandleFileReader, Deadline
 from bmac_stream.client import Store
 from bmac_stream.engine import FactorError
+from shm import StoreReader
 
 __all__ = ["BmacAllMarketCalculator", "BmacSingleSymbolCalculator"]
 
@@ -145,8 +146,12 @@ class BmacAllMarketCalculator(BmacSingleSymbolCalculator):
         """
         deadline = Deadline(run_time_ms(run_time), self.bmac_expire_sec)
         if self._market is not None and self.candle_reader.shared is not None:
-            g = await self.candle_reader.shared.wait_market(deadline)
-            order = await self._order(deadline)
+            shared = self.candle_reader.shared
+            waited: StoreReader | None = None
+            while shared.store.reader is not waited:  # the order took up a new file: it may not be there yet
+                g = await shared.wait_market(deadline)
+                waited = shared.store.reader
+                order = await self._order(deadline)
             frame, left_out = await self._market.frame(g, deadline.run_time_ms, order)
         else:
             order = await self._order(deadline)

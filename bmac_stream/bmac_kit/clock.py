@@ -12,10 +12,12 @@ closes them.
 """
 
 import asyncio
+import logging
+import operator
 import re
 import time
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Final
+from typing import Final, SupportsIndex
 
 __all__ = [
     "HONG_KONG",
@@ -26,6 +28,8 @@ __all__ = [
     "run_time_ms",
     "sleep_until_run_time",
 ]
+
+log = logging.getLogger("bmac_stream.bmac_kit")
 
 HONG_KONG: Final = timezone(timedelta(hours=8), "Asia/Hong_Kong")
 """BMAC's zone. It has had no daylight saving since 1979."""
@@ -44,6 +48,7 @@ _UNITS_MS: Final = {
     "W": 604_800_000,
 }
 _MONDAY_MS: Final = 4 * 86_400_000  # Binance's weeks open on Monday; 1970-01-01 was a Thursday
+_zone_said = False
 _POLL_S: Final = 0.001
 _CLOSE_S: Final = 0.02  # a sleep may end so late; what is left is slept in small steps
 
@@ -83,11 +88,22 @@ sleep_until_run_time = async_sleep_until_run_time
 """The same, under the name in BmacKit's sample: it is awaited there too."""
 
 
-def run_time_ms(run_time: datetime | int) -> int:
-    """A run_time as int64 ms UTC. A time without a zone is Hong Kong's, an int is ms UTC already."""
-    if isinstance(run_time, int):
-        return int(run_time)
+def run_time_ms(run_time: datetime | SupportsIndex) -> int:
+    """A run_time as int64 ms UTC. A time without a zone is Hong Kong's, which is said once; an int, numpy's
+    too, is ms UTC already."""
+    if not isinstance(run_time, datetime):
+        return operator.index(run_time)
+    if run_time.tzinfo is None:
+        _say_zone(str(run_time), str(_with_zone(run_time).astimezone(UTC)))
     return (_with_zone(run_time) - _EPOCH) // _MS
+
+
+def _say_zone(said: str, meant: str) -> None:
+    """Once in a process. Of another zone it is a bar of hours ago, which BMAC's readers never found."""
+    global _zone_said
+    if not _zone_said:
+        _zone_said = True
+        log.warning("run_time %s has no zone: it is taken for Hong Kong's, that is %s", said, meant)
 
 
 def _with_zone(run_time: datetime) -> datetime:

@@ -17,10 +17,10 @@ from bmac_stream.bmac_kit import BmacAllMarketCalculator, BmacSingleSymbolCalcul
 from bmac_stream.client import Store
 from bmac_stream.engine import FactorError
 from bmac_stream.errors import CandleFileForeign, LegacyFactorError, NotReady
-from shm import Status
+from shm import Status, StoreWriter
 from tests.bmac_stream.bmac_kit.bmac_writer import COLUMNS, BmacDirectory, candles
 from tests.bmac_stream.bmac_kit.test_legacy import Package
-from tests.bmac_stream.fake_collector import G0, FakeCollector, bar, run_time
+from tests.bmac_stream.fake_collector import G0, FakeCollector, bar, make_spec, run_time
 
 END = datetime(2026, 11, 22, 12, 35, tzinfo=UTC)
 """Long past: what is not ready at the first look will never be."""
@@ -470,6 +470,28 @@ async def test_a_collector_that_comes_back_is_waited_for(tmp_path: Path, package
         expected = [close_of(i, g, 8).pct_change(7).iloc[-1] for i in range(20)]
         np.testing.assert_allclose(found["bmac:PctChg_7"], expected, atol=1e-14)
     store.close()
+
+
+async def test_a_new_file_that_is_still_filled_is_waited_for(tmp_path: Path, package: Package) -> None:
+    first = FakeCollector.start(tmp_path)
+    with bmac_stream.attach("rule", directory=tmp_path) as store:
+        calculator = BmacAllMarketCalculator(store, store, MIXED, package.name, bmac_expire_sec=AGES)
+        await calculator.calc_all_factors(run_time(LAST))
+        first.close()
+        with StoreWriter.open("rule", make_spec(window=40), directory=tmp_path) as loading:
+            # the old file has this bar, the new one has no symbol yet
+            waiting = asyncio.create_task(calculator.calc_all_factors(run_time(LAST)))
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+            numbers = np.arange(LAST - 39, LAST + 1)
+            for i, name in enumerate(NAMES):
+                slot = loading.add_symbol(name, LAST - 39)
+                loading.load(slot, LAST - 39, bar(i, numbers), np.full(40, Status.BAR, np.uint8))
+                loading.activate(slot)
+            loading.complete(LAST)
+            found = await asyncio.wait_for(waiting, 20)
+            assert found.index.tolist() == NAMES and not calculator.left_out
+            assert found["close"].tolist() == [bar(i, LAST)[3] for i in range(3)]
 
 
 async def test_a_listed_symbol_joins_and_the_order_is_the_stores(

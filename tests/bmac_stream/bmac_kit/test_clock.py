@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from bmac_stream.bar import INTERVALS_MS
@@ -86,6 +87,19 @@ def test_a_run_time_may_have_any_zone() -> None:
     naive = instant.astimezone(clock.HONG_KONG).replace(tzinfo=None)
     for run_time in (instant, instant.astimezone(clock.HONG_KONG), naive, ms):
         assert clock.run_time_ms(run_time) == ms
+    assert clock.run_time_ms(np.int64(ms)) == ms and type(clock.run_time_ms(np.int64(ms))) is int
+    with pytest.raises(TypeError, match="float"):
+        clock.run_time_ms(float(ms))  # type: ignore[arg-type]
+
+
+def test_a_run_time_without_a_zone_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(clock, "_zone_said", False)
+    for _ in range(2):
+        clock.run_time_ms(datetime(2026, 11, 22, 12, 35))
+    [said] = caplog.messages
+    assert "2026-11-22 12:35:00 has no zone" in said and "2026-11-22 04:35:00+00:00" in said
 
 
 async def test_sleep_ends_at_run_time_not_before() -> None:
