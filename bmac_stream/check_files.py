@@ -204,6 +204,8 @@ def _ready(
         end = data[name].run_time_ms / 1e3
         if f"{datetime.fromtimestamp(end, zone):%Y%m%d_%H%M%S}" in stamps:
             continue
+        if not any((folder / f"{name}_{stamp}.ready").exists() for stamp in stamps):
+            continue  # its next bar came while the files were read
         in_utc = f"{datetime.fromtimestamp(end, UTC):%Y%m%d_%H%M%S}" in stamps
         (shifted if in_utc else off).append(f"{name}_{max(stamps)}.ready")
     if shifted:

@@ -17,7 +17,7 @@ from bmac_stream.bmac_kit.candles import BEGIN, Times
 from bmac_stream.bmac_kit.factors import FactorList, of_panel
 from bmac_stream.bmac_kit.shared import MarketBar, SharedCandles
 from bmac_stream.engine import Engine
-from bmac_stream.errors import LegacyFactorError, SymbolNotFound
+from bmac_stream.errors import Lagging, LegacyFactorError, SymbolNotFound
 from shm import Status, StoreReader
 
 __all__ = ["StoreMarket"]
@@ -26,6 +26,7 @@ F64 = NDArray[np.float64]
 
 _AT_ONCE: Final = 16
 """Symbols of pandas factors between two looks of the event loop."""
+_TRIES: Final = 1000
 _BAR: Final = int(Status.BAR)
 _WHY: Final = {int(Status.ABSENT): "the exchange has no such bar", int(Status.PENDING): "not here in time"}
 
@@ -48,8 +49,7 @@ class StoreMarket:
 
     async def frame(self, g: int, run_time_ms: int, order: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
         """(one row for each symbol of `order` whose bar g is there, symbol -> why it is left out)."""
-        self._warm()
-        bar = self._shared.bar(g)
+        bar = self._bar(g)
         place = {name: i for i, name in enumerate(bar.names)}
         status = bar.values[:, -1].astype(int).tolist()
         left_out: dict[str, str] = {}
@@ -78,6 +78,16 @@ class StoreMarket:
             names, run_time_ms - self._shared.store.interval_ms, self._shared.store.columns,
             bar.values[rows, :-1], columns,
         ), left_out  # fmt: skip
+
+    def _bar(self, g: int) -> MarketBar:
+        """Bar g, and the engine at the same corrections: of a late bar both know, or neither."""
+        for _ in range(_TRIES):
+            before = self._shared.store.n_corrections
+            self._warm()
+            bar = self._shared.bar(g)
+            if self._shared.store.n_corrections == before:
+                return bar
+        raise Lagging(f"store {self._shared.store.name!r} was corrected in each of {_TRIES} looks at it")
 
     def _warm(self) -> None:
         """The engine, made or brought up to the present."""

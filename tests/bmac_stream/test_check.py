@@ -15,6 +15,7 @@ import pytest
 
 from bmac_stream.bar import COLUMNS
 from bmac_stream.bmac_guard import LOCK_NAME
+from bmac_stream.bmac_kit import candles as kit_candles
 from bmac_stream.check import checks, main
 from bmac_stream.cli import main as cli_main
 from bmac_stream.doctor import Check
@@ -162,6 +163,22 @@ def test_a_sound_run_directory(tmp_path: Path) -> None:
     assert "written by BMAC" in said
     assert "3 symbols" in texts(found, "first start")
     assert levels(found) == {"ok"}
+
+
+def test_a_bar_that_closes_while_the_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = configured(tmp_path)
+    folder = bmac_files(base, "BTCUSDT", "ETHUSDT")
+    read = kit_candles.read_candles
+
+    def written(path: Path, interval_ms: int | None = None) -> Any:
+        if path.stem == "ETHUSDT":
+            frame(200, datetime(2026, 3, 1, 12, 1)).to_parquet(path)
+            os.utime(path, (1_772_366_400, 1_772_366_400))
+            next(folder.glob("ETHUSDT_*.ready")).rename(folder / "ETHUSDT_20260301_200100.ready")
+        return read(path, interval_ms)
+
+    monkeypatch.setattr(kit_candles, "read_candles", written)
+    assert levels(checks(base)) == {"ok"}
 
 
 def test_files_that_are_cut_foreign_or_strange_are_named(tmp_path: Path) -> None:

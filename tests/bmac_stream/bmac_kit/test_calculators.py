@@ -14,6 +14,7 @@ import pytest
 
 import bmac_stream
 from bmac_stream.bmac_kit import BmacAllMarketCalculator, BmacSingleSymbolCalculator, CandleFileReader
+from bmac_stream.bmac_kit.shared import SharedCandles
 from bmac_stream.client import Store
 from bmac_stream.engine import FactorError
 from bmac_stream.errors import CandleFileForeign, LegacyFactorError, NotReady
@@ -429,6 +430,24 @@ async def test_pending_and_absent_bars_are_left_out_and_named(
     assert not waiting.done()
     collector.correct(collector.symbols["AAAUSDT"], g, bar(0, g), Status.BAR)
     assert (await waiting)["close"].iloc[-1] == bar(0, g)[3]
+
+
+async def test_a_bar_that_comes_while_the_frame_is_made(
+    store: Store, collector: FakeCollector, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calculator = BmacAllMarketCalculator(store, store, MIXED, package.name, bmac_expire_sec=AGES)
+    g = collector.close_bar(pending=("BBBUSDT",))
+    look = SharedCandles.bar
+
+    def late(shared: SharedCandles, number: int) -> Any:
+        monkeypatch.setattr(SharedCandles, "bar", look)
+        collector.correct(1, g, bar(1, g), Status.BAR)  # the engine has looked already
+        return look(shared, number)
+
+    monkeypatch.setattr(SharedCandles, "bar", late)
+    found = await calculator.calc_all_factors(run_time(g))
+    assert found.index.tolist() == NAMES
+    np.testing.assert_allclose(found["bmac:PctChg_7"], found["PctChg_7"], atol=1e-14)
 
 
 async def test_a_store_that_does_not_get_there(store: Store, package: Package) -> None:
