@@ -91,6 +91,8 @@ WATCH_S: Final = 90.0
 """How long fresh files that are not ours are watched at most before the first is written."""
 HEARTBEAT_S: Final = 2.0
 """A companion store that was silent for longer is asked how it is."""
+QUIET_S: Final = 600.0
+"""After another program wrote here, ours do again when it has not for two bars, or for so long at most."""
 TOLD_S: Final = 10.0
 """Between two lines that say the same fault again."""
 _LOADING: Final = ("starting", "history", "catching up")
@@ -550,13 +552,15 @@ class Follower:
         """After opening: is somebody else at work here?"""
         directory = self.directory
         # once it was seen to happen, it must have stopped for two bars
-        quiet_s = (2 if self._conflict else 1) * self._interval_s + 60
+        quiet_s = min((2 if self._conflict else 1) * self._interval_s + 60, QUIET_S)
         found = directory.fresh_foreign(quiet_s)
         if found is None:
             self._conflict, self._told = False, ""
             return
         if self._conflict:
-            raise RunDirectoryTaken(f"{found[1]} was written by another program, and not long ago")
+            raise RunDirectoryTaken(
+                f"{found[1]} was written by another program; files go on once none was for {quiet_s:.0f} s"
+            )
         watch_s = min(self._interval_s + 15, self._watch_s)
         directory._say(
             f"{found[1]} was written by another program {time.time() - found[0]:.0f} s ago: watching for"
@@ -571,7 +575,7 @@ class Follower:
         if str(error) != self._told:
             self._told = str(error)
             self.directory._say(
-                f"error: {type(error).__name__}: {error}; nothing is written there until then"
+                f"error: {type(error).__name__}: {error}; until it has stopped nothing is written there"
             )
 
 

@@ -754,7 +754,8 @@ class Store:
     @property
     def funding(self) -> "Store":
         """Funding rates beside the bars, attached when first asked for: a store of its own, with the columns
-        of bmac_stream.funding. StoreNotFound if there is none (the config needs `"funding_rate": true`)."""
+        of bmac_stream.funding. StoreNotFound if there is none (the config needs `"funding_rate": true`), or
+        if the collector that runs no longer keeps it."""
         if self._funding is None:
             from bmac_stream.funding import SUFFIX
 
@@ -770,6 +771,11 @@ class Store:
                 raise StoreNotFound(
                     f"store {found.name!r} is not the funding of store {self.name!r} ({self.interval} of"
                     f" {self.source})"
+                )
+            if self.reader.writer_alive and not found.reader.writer_alive:
+                found.close()  # its rates are of the past and would pass for new ones
+                raise StoreNotFound(
+                    f'store {found.name!r} is no longer written: "funding_rate" is off, or about to begin'
                 )
             self._funding = found
         return self._funding
@@ -814,6 +820,7 @@ class Store:
         old = self.reader
         seen = self.open_time_of(self._seen_g + 1) if self._seen_g >= 0 else None
         self._take(_attach_reader(self.name, self.directory, timeout_s, old.max_silence_s, self._owner))
+        self._funding = None  # the new collector's, when it is asked for
         # a number means another time if the interval or the origin changed
         self._seen_g = -1 if seen is None else self._g_of(seen)
         old.close()

@@ -537,6 +537,18 @@ def test_a_store_of_another_kind_or_source_is_not_taken_for_it(tmp_path: Path) -
             _ = store.funding
 
 
+def test_rates_that_nobody_keeps_any_more_are_not_given_as_new(tmp_path: Path) -> None:
+    name = "rule" + SUFFIX
+    with FakeCollector.start(tmp_path) as bars, attach("rule", directory=tmp_path) as store:
+        with StoreWriter.open(name, funding_spec(bars.spec, "rule", 8), directory=tmp_path):
+            assert store.funding.columns == COLUMNS
+        store.reattach()  # "funding_rate" was switched off meanwhile
+        with pytest.raises(StoreNotFound, match="no longer written"):
+            _ = store.funding
+    with attach("rule", directory=tmp_path) as store:
+        assert store.funding.columns == COLUMNS, "of a collector that ended, both are of the past"
+
+
 def test_a_store_without_these_columns_says_so(tmp_path: Path, store_name: str) -> None:
     with StoreWriter.open(store_name, make_spec(), directory=tmp_path) as writer:
         slot = writer.add_symbol("AUSDT", 0)
