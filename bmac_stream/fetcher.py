@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from .backfill import ABSENT, UNKNOWN, Answer, Page, cover, judge, pages
+from .backfill import ABSENT, BAR, UNKNOWN, Answer, Page, cover, judge, pages
 from .bar import INTERVALS_MS, origin_ms
 from .binance.rest import RestClient
 from .clock import Clock
@@ -34,6 +34,10 @@ HISTORY_SHARE: Final = 0.95
 
 DENIALS: Final = 3
 """So many answers in a row must lack a bar before it is absent, unless a later row is in the answer."""
+
+AGAIN_MS: Final = (120_000.0, 900_000.0)
+"""Bars that are absent by such answers alone are asked for again after so long, exchange ms: an exchange that
+has trouble may lack for minutes what it has later."""
 
 FIRST_PAUSE_MS: Final = 1_000.0
 LONGEST_PAUSE_MS: Final = 300_000.0
@@ -55,6 +59,15 @@ class _History:
     again: int = 0  # how often the end of the history was asked for again
     stuck: int = 0  # how often a page in a row brought nothing
     not_before: float = 0.0  # monotonic seconds
+
+
+@dataclass(slots=True)
+class _Unproven:
+    """Bars of a symbol that are absent, though no later row was ever beside their place."""
+
+    bars: set[int]
+    due_ms: float
+    asked: int = 0
 
 
 class Fetcher:
@@ -106,6 +119,7 @@ class Fetcher:
         self._denied: dict[
             str, dict[int, int]
         ] = {}  # bars -> answers in a row that lacked them; a page at most
+        self._unproven: dict[str, _Unproven] = {}
         self._quiet = Quiet(log)
 
     # -------------------------------------------------------------------------------------------- asking
@@ -142,6 +156,7 @@ class Fetcher:
         self._loading.discard(symbol)
         self._pauses.pop(symbol, None)
         self._denied.pop(symbol, None)
+        self._unproven.pop(symbol, None)
 
     # ------------------------------------------------------------------------------------------- working
 
@@ -159,6 +174,11 @@ class Fetcher:
                     await self._repair(symbol)
                 except Exception:  # a bug must not end the worker
                     self._bug(symbol)
+            elif (symbol_again := self._next_unproven()) is not None:
+                try:
+                    await self._ask_again(symbol_again)
+                except Exception:
+                    self._bug(symbol_again)
             elif (job := self._next_history()) is not None:
                 try:
                     await self._read_history(job)
@@ -168,7 +188,7 @@ class Fetcher:
                     self._history.append(job)
             else:
                 self._wake.clear()
-                timeout_s = 0.1 if self._history else None
+                timeout_s = 0.1 if self._history else 0.5 if self._unproven else None
                 try:
                     # not wait_for: on Python 3.11 it swallows a cancellation that comes with the event
                     async with asyncio.timeout(timeout_s):
@@ -299,8 +319,48 @@ class Fetcher:
         finally:
             self._repairing.discard(symbol)
 
-    async def _ask(self, symbol: str, page: Page) -> tuple[Answer, float]:
-        """One request; the answer, judged, and the exchange time from which it is at least."""
+    def _next_unproven(self) -> str | None:
+        """A symbol whose doubtful absent bars are due to be asked for; None: none, or no weight to spare."""
+        governor = self._rest.governor
+        if not self._unproven or governor.blocked_s > 0 or governor.used > HISTORY_SHARE * governor.capacity:
+            return None
+        now_ms = self._clock.now_ms()
+        for symbol, doubt in self._unproven.items():
+            if doubt.due_ms <= now_ms:
+                doubt.due_ms = math.inf  # in one worker's hands
+                return symbol
+        return None
+
+    async def _ask_again(self, symbol: str) -> None:
+        """What is absent by the exchange's word: if it has it now, a correction brings it in."""
+        writer, doubt = self._writer, self._unproven[symbol]
+        series = writer.series.get(symbol)
+        if series is None or series.state is State.EXPECTED:
+            self._unproven.pop(symbol, None)
+            return
+        try:
+            for page in cover(doubt.bars, self._page_limit, self._rest.market.kline_weight):
+                answer, sent_ms = await self._ask(symbol, page, last_word=True)
+                if writer.series.get(symbol) is not series:
+                    return
+                writer.answer(symbol, answer, sent_ms)
+                found = page.g + np.flatnonzero(answer.status == BAR)
+                doubt.bars.difference_update(int(g) for g in found)
+        except ExchangeError as error:
+            self._note(symbol, error)
+            doubt.due_ms = self._clock.now_ms() + AGAIN_MS[0]
+            return
+        doubt.asked += 1
+        if doubt.asked >= len(AGAIN_MS) or not doubt.bars:
+            self._unproven.pop(symbol, None)
+        else:
+            doubt.due_ms = self._clock.now_ms() + AGAIN_MS[doubt.asked]
+
+    async def _ask(self, symbol: str, page: Page, *, last_word: bool = False) -> tuple[Answer, float]:
+        """One request; the answer, judged, and the exchange time from which it is at least.
+
+        last_word  what it lacks was denied often enough
+        """
         sent_ms, started = self._clock.now_ms(), time.monotonic()
         self.requests += 1
         bad: list[tuple[int, str]] = []
@@ -326,7 +386,8 @@ class Fetcher:
             interval_ms=self._step,
             spoiled=np.array([(time_ms - self._origin) // self._step for time_ms, _ in bad], np.int64),
         )
-        self._confirm(symbol, answer, int(rows.open_time[-1]) if len(rows.open_time) else -1)
+        if not last_word:
+            self._confirm(symbol, answer, int(rows.open_time[-1]) if len(rows.open_time) else -1)
         return answer, sent_ms
 
     def _confirm(self, symbol: str, answer: Answer, newest_ms: int) -> None:
@@ -339,6 +400,14 @@ class Fetcher:
         if denied:
             answer.status[[g - answer.g for g in denied]] = UNKNOWN
             self._denied[symbol] = denied
+        if believed := {g for g in lacking if g > newest and g not in denied}:
+            doubt = self._unproven.setdefault(symbol, _Unproven(set(), self._clock.now_ms() + AGAIN_MS[0]))
+            doubt.bars |= believed
+            first, last = (self._origin + (g + 1) * self._step for g in (min(believed), max(believed)))
+            self._quiet.warning(
+                "absent", "%s: absent by the exchange's word, to be asked for again: %d run_times, %d to %d",
+                symbol, len(believed), first, last,
+            )  # fmt: skip
 
     def _failed(self, job: _History, error: ExchangeError) -> None:
         self._note(job.symbol, error)

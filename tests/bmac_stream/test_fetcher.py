@@ -16,6 +16,7 @@ from bmac_stream.errors import ApiError, NetworkError
 from bmac_stream.fetcher import FIRST_PAUSE_MS, HISTORY_SHARE, Fetcher
 from bmac_stream.grace import Grace
 from bmac_stream.writer import State
+from shm import Status
 
 from .test_writer import MINUTE, START, Bench, kline, truth
 
@@ -218,6 +219,37 @@ async def test_bars_that_three_answers_lack_are_absent(rig: Rig) -> None:
         await asyncio.sleep(0.001)
         rig.clock.time_ms += 50
     rig.check("A", START - 50, START + 5, absent=range(START - 9, START))
+
+
+async def test_what_was_absent_by_its_word_alone_is_asked_for_again(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exchange in trouble lacks bars for minutes; what it has later is brought in, in two tries."""
+    rig.writer.expect("A")
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    gone = range(START, START + 15)
+    rig.rest.missing = {("A", g) for g in range(START, START + 30)}
+    rig.at(START + 20)
+    while rig.writer.missing("A", START + 15):
+        rig.fetcher.repair("A")
+        await asyncio.sleep(0.001)
+        rig.clock.time_ms += 500
+    assert "absent by the exchange's word" in caplog.text
+    await rig.until(lambda: rig.status("A", START + 14) == int(Status.ABSENT))
+    rig.check("A", START - 20, rig.store.count(rig.writer.series["A"].slot), absent=range(START, START + 30))
+    n = len(rig.rest.asked)
+    await asyncio.sleep(0.6)
+    assert len(rig.rest.asked) == n, "not at once"
+    rig.rest.missing = {("A", START + 14)}
+    rig.clock.time_ms += 121_000
+    await rig.until(lambda: rig.status("A", START) == int(Status.BAR))
+    assert [rig.status("A", g) for g in gone] == [int(Status.BAR)] * 14 + [int(Status.ABSENT)]
+    n = len(rig.rest.asked)
+    rig.rest.missing = set()
+    rig.clock.time_ms += 901_000
+    await rig.until(lambda: rig.status("A", START + 14) == int(Status.BAR))
+    assert not rig.fetcher._unproven or min(rig.fetcher._unproven["A"].bars) > START + 14
 
 
 async def test_failures_are_tried_again_and_an_unknown_symbol_holds_nobody_up(rig: Rig) -> None:
