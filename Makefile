@@ -27,7 +27,7 @@ lint: env
 	$(PY) -m mypy
 
 test: lint  ## everything but load: under 10 minutes on 2 cores from a cold cache
-	$(PY) -m pytest -n 3 --dist loadfile -m "not stress and not network"
+	$(PY) -m pytest -n 4 --dist loadfile -m "not stress and not network"
 
 # BMAC's own pins; there are wheels of them for Python 3.10 to 3.12
 $(COMPAT_STAMP): tests/compat/requirements.txt

@@ -11,6 +11,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SHM = Path("/dev/shm")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: whoever gets one last would keep all others waiting at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def recorded_data() -> Path:
     """Folder of recorded market data: $BMAC_DATA, else ../shared/data beside the project. Skips if absent."""

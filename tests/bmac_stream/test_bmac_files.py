@@ -675,6 +675,7 @@ def config(folder: Path, **keys: object) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_process_writes_and_ends_on_sigterm(tmp_path: Path) -> None:
     with FakeCollector.start(tmp_path) as writer:
         process = subprocess.Popen(

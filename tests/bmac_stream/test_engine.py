@@ -150,6 +150,7 @@ def agree(engine: Engine, market: Market) -> None:
     assert np.array_equal(engine.members[slots], market.members[market.g - 1 - FIRST, slots])
 
 
+@pytest.mark.slow
 def test_warm_up_then_bar_by_bar(market: Market) -> None:
     engine = Engine(market.attach(), nodes())
     assert (engine.origin_g[:N] == FIRST + 50).all()

@@ -94,6 +94,7 @@ def check(run: Run, store: Store, market: str = "usdm", since: int = 0) -> tuple
 # ---------------------------------------------------------------------------------- against an exchange
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("market", ["usdm", "coinm"])
 async def test_readings_and_settlements_are_the_exchanges(
     tmp_path: Path, store_name: str, market: str

@@ -175,6 +175,7 @@ def test_process_writes_reports_and_ends_on_sigterm(tmp_path: Path) -> None:
         assert found is not None and not problems and found.meta.complete_g == g
 
 
+@pytest.mark.slow
 def test_process_ends_when_the_collector_is_killed(tmp_path: Path) -> None:
     collector = subprocess.Popen(
         [sys.executable, "-m", "tests.bmac_stream.fake_collector", str(tmp_path), "0.02"],

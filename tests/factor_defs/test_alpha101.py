@@ -372,6 +372,7 @@ def test_all_are_there() -> None:
     assert list(alpha101.nodes()) == [f"alpha{i:03}" for i in range(1, 102)]
 
 
+@pytest.mark.slow
 def test_generated() -> None:
     agrees(generated())
 

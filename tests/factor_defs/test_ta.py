@@ -145,6 +145,7 @@ def generated() -> tuple[Bars, dict[str, Array]]:
     return bars, b.compute(ta.nodes(), bars)
 
 
+@pytest.mark.slow
 def test_generated(generated: tuple[Bars, dict[str, Array]]) -> None:
     for name in ta.FACTORS:
         agree(generated[1], generated[0], name, name, {})

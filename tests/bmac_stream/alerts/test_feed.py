@@ -225,6 +225,7 @@ async def test_start_listing_delisting_and_end(tmp_path: Path, store_name: str) 
         assert not run.collector.alerts._children.all["alerts"].alive
 
 
+@pytest.mark.slow
 async def test_a_ban_a_dead_child_and_stale_symbols(tmp_path: Path, store_name: str) -> None:
     async with told(tmp_path, store_name) as (run, robots):
         await run.start()

@@ -418,6 +418,7 @@ async def test_a_killed_collector_is_told_by_the_process(tmp_path: Path) -> None
         assert "died: the collector is gone" in robots.texts()
 
 
+@pytest.mark.slow
 def test_the_process_says_what_it_needs(tmp_path: Path) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -95,6 +95,7 @@ async def _hammer(case: dict[str, Any]) -> tuple[Governor, World, int]:
     return governor, world, done
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(_cases())
 def test_never_above_the_share_in_any_minute_of_the_exchange(case: dict[str, Any]) -> None:
