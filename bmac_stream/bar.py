@@ -8,6 +8,7 @@ Binance's intervals are INTERVALS_MS. Bars that are made here of shorter ones ma
 """
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "made_interval_ms",
     "open_time",
     "origin_ms",
+    "utc_text",
 ]
 
 COLUMNS: Final = (
@@ -144,3 +146,8 @@ def floor_open_time(time_ms: float, interval: str) -> int:
     """The open_time of the bar that `time_ms` falls into: its left edge, inclusive."""
     step = INTERVALS_MS[interval]
     return int((time_ms - origin_ms(interval)) // step) * step + origin_ms(interval)
+
+
+def utc_text(time_ms: float) -> str:
+    """A moment (ms UTC) for people: "2026-01-31 23:59:00", UTC."""
+    return datetime.fromtimestamp(time_ms / 1e3, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -5,6 +5,8 @@ fails is asked again later, for ever, with a growing pause.
 """
 
 import asyncio
+import heapq
+import itertools
 import logging
 import math
 import random
@@ -12,12 +14,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from .backfill import ABSENT, BAR, UNKNOWN, Answer, Page, cover, judge, pages
-from .bar import INTERVALS_MS, origin_ms
+from .bar import INTERVALS_MS, origin_ms, utc_text
 from .binance.rest import RestClient
 from .clock import Clock
 from .errors import ApiError, ExchangeError, RateLimited, StoreFull
@@ -61,13 +63,29 @@ class _History:
     not_before: float = 0.0  # monotonic seconds
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Unproven:
-    """Bars of a symbol that are absent, though no later row was ever beside their place."""
+    """Bars of a symbol that became absent together, though no later row was ever beside their place."""
 
+    series: Series
     bars: set[int]
-    due_ms: float
     asked: int = 0
+
+
+class _Pause(NamedTuple):
+    """A symbol lacks bars that the exchange did not give: they are left alone for a while.
+
+    until_ms   exchange time
+    length_ms  of this pause; the next one is twice as long
+    end        bars from this one on were not asked for: they need not wait
+    """
+
+    until_ms: float
+    length_ms: float
+    end: int
+
+
+_NO_PAUSE: Final = _Pause(0.0, 0.0, 0)
 
 
 class Fetcher:
@@ -115,11 +133,12 @@ class Fetcher:
         self._repairs: deque[str] = deque()
         self._repairing: set[str] = set()
         self._loading: set[str] = set()
-        self._pauses: dict[str, tuple[float, float]] = {}  # symbol -> (not before, pause), exchange ms
-        self._denied: dict[
-            str, dict[int, int]
-        ] = {}  # bars -> answers in a row that lacked them; a page at most
-        self._unproven: dict[str, _Unproven] = {}
+        self._pauses: dict[str, _Pause] = {}
+        # symbol -> bar -> answers in a row that lacked it; a window of bars at most
+        self._denied: dict[str, dict[int, int]] = {}
+        # a heap of (when to ask again, exchange ms; n-th; what)
+        self._unproven: list[tuple[float, int, _Unproven]] = []
+        self._numbers = itertools.count()
         self._quiet = Quiet(log)
 
     # -------------------------------------------------------------------------------------------- asking
@@ -134,6 +153,7 @@ class Fetcher:
         if symbol in self._loading:
             return
         self._loading.add(symbol)
+        self._doubt_recent(symbol)
         first = max(0, (onboard_ms - self._origin) // self._step)
         self._history.append(_History(symbol, first))
         self._wake.set()
@@ -143,7 +163,7 @@ class Fetcher:
         lately without success that it must wait."""
         if symbol in self._loading or symbol in self._repairing:
             return False
-        if self._pauses.get(symbol, (0.0, 0.0))[0] > self._clock.now_ms():
+        if self._is_paused(symbol) and not self._wanted(symbol, self._writer.now_g()):
             return False
         self._repairing.add(symbol)
         self._repairs.append(symbol)
@@ -156,7 +176,6 @@ class Fetcher:
         self._loading.discard(symbol)
         self._pauses.pop(symbol, None)
         self._denied.pop(symbol, None)
-        self._unproven.pop(symbol, None)
 
     # ------------------------------------------------------------------------------------------- working
 
@@ -174,11 +193,11 @@ class Fetcher:
                     await self._repair(symbol)
                 except Exception:  # a bug must not end the worker
                     self._bug(symbol)
-            elif (symbol_again := self._next_unproven()) is not None:
+            elif (doubt := self._next_unproven()) is not None:
                 try:
-                    await self._ask_again(symbol_again)
+                    await self._ask_again(doubt)
                 except Exception:
-                    self._bug(symbol_again)
+                    self._bug(doubt.series.symbol)
             elif (job := self._next_history()) is not None:
                 try:
                     await self._read_history(job)
@@ -252,7 +271,8 @@ class Fetcher:
             self._on_refused(job.symbol)
             self._resolved(job.symbol)
             return
-        if series.state is State.EXPECTED and job.symbol in self._denied:
+        denied = self._denied.get(job.symbol, {})
+        if series.state is State.EXPECTED and any(page.g <= g < page.g + page.n for g in denied):
             self._history.appendleft(job)  # an empty page: asked for again
             return
         job.cursor = page.g + page.n
@@ -286,18 +306,29 @@ class Fetcher:
         self._loading.discard(symbol)
         self._on_resolved(symbol)
 
+    def _is_paused(self, symbol: str) -> bool:
+        return self._pauses.get(symbol, _NO_PAUSE).until_ms > self._clock.now_ms()
+
+    def _wanted(self, symbol: str, end: int) -> list[int]:
+        """Bars below `end` that a symbol lacks and that may be asked for now."""
+        missing = self._writer.missing(symbol, end)
+        if not self._is_paused(symbol):
+            return missing
+        # a bar that the exchange does not give must not hold up those that close meanwhile
+        return [g for g in missing if g >= self._pauses[symbol].end]
+
     async def _repair(self, symbol: str) -> None:
         """All that a symbol lacks, in as few requests as that takes."""
         writer = self._writer
-        pause = self._pauses.get(symbol, (0.0, 0.0))[1]
+        paused, pause = self._is_paused(symbol), self._pauses.get(symbol, _NO_PAUSE)
+        now_g = writer.now_g()
         try:
             if (series := writer.series.get(symbol)) is None:
                 return
-            now_g = writer.now_g()
-            missing = writer.missing(symbol, now_g)
-            doubtful = [g for g in missing if g in series.doubtful]
+            wanted = self._wanted(symbol, now_g)
+            doubtful = series.doubtful.intersection(wanted)
             price = self._rest.market.kline_weight
-            for page in cover(missing, self._page_limit, price):
+            for page in cover(wanted, self._page_limit, price):
                 more = page.n + 1
                 if page.g + page.n == now_g and more <= self._page_limit and price(more) == price(page.n):
                     page = page._replace(n=more)  # the row that proves the newest one closed
@@ -306,60 +337,78 @@ class Fetcher:
                 if writer.series.get(symbol) is not series:
                     return  # delisted meanwhile, or listed anew: then its history comes first
                 writer.answer(symbol, answer, sent_ms)
-            writer.decided(symbol, doubtful)
-            if writer.missing(symbol, now_g):
-                pause = min(max(2 * pause, FIRST_PAUSE_MS), LONGEST_PAUSE_MS)
-                self._pauses[symbol] = (self._clock.now_ms() + pause, pause)
-            else:
+                told = (page.g + np.flatnonzero(answer.status != UNKNOWN)).tolist()
+                writer.decided(symbol, doubtful.intersection(told))
+            if not writer.missing(symbol, now_g):
                 self._pauses.pop(symbol, None)
+            elif paused:
+                self._pauses[symbol] = pause._replace(end=now_g)
+            else:
+                length_ms = min(max(2 * pause.length_ms, FIRST_PAUSE_MS), LONGEST_PAUSE_MS)
+                self._pauses[symbol] = _Pause(self._clock.now_ms() + length_ms, length_ms, now_g)
         except ExchangeError as error:
             self._note(symbol, error)
-            pause = min(max(2 * pause, FAILED_PAUSE_S * 1e3 * self._clock.rate), LONGEST_PAUSE_MS)
-            self._pauses[symbol] = (self._clock.now_ms() + pause * random.uniform(0.5, 1.0), pause)
+            second_ms = 1e3 * self._clock.rate
+            length_ms = min(
+                max(2 * pause.length_ms, FAILED_PAUSE_S * second_ms), LONGEST_FAILED_PAUSE_S * second_ms
+            )
+            until_ms = self._clock.now_ms() + length_ms * random.uniform(0.5, 1.0)
+            self._pauses[symbol] = _Pause(until_ms, length_ms, now_g)
         finally:
             self._repairing.discard(symbol)
 
-    def _next_unproven(self) -> str | None:
-        """A symbol whose doubtful absent bars are due to be asked for; None: none, or no weight to spare."""
+    def _next_unproven(self) -> _Unproven | None:
+        """Doubtful absent bars that are due to be asked for; None: none, or no weight to spare."""
         governor = self._rest.governor
         if not self._unproven or governor.blocked_s > 0 or governor.used > HISTORY_SHARE * governor.capacity:
             return None
-        now_ms = self._clock.now_ms()
-        for symbol, doubt in self._unproven.items():
-            if doubt.due_ms <= now_ms:
-                doubt.due_ms = math.inf  # in one worker's hands
-                return symbol
-        return None
+        if self._unproven[0][0] > self._clock.now_ms():
+            return None
+        return heapq.heappop(self._unproven)[2]
 
-    async def _ask_again(self, symbol: str) -> None:
+    async def _ask_again(self, doubt: _Unproven) -> None:
         """What is absent by the exchange's word: if it has it now, a correction brings it in."""
-        writer, doubt = self._writer, self._unproven[symbol]
-        series = writer.series.get(symbol)
-        if series is None or series.state is State.EXPECTED:
-            self._unproven.pop(symbol, None)
-            return
+        writer, series = self._writer, doubt.series
+        if series.state is State.EXPECTED:
+            return  # no bar of it is published, absent or not
+        pause_ms = AGAIN_MS[0]
         try:
+            if series.state is State.LOADING:
+                return  # published bars can be corrected when readers see them
             for page in cover(doubt.bars, self._page_limit, self._rest.market.kline_weight):
-                answer, sent_ms = await self._ask(symbol, page, last_word=True)
-                if writer.series.get(symbol) is not series:
-                    return
-                writer.answer(symbol, answer, sent_ms)
-                found = page.g + np.flatnonzero(answer.status == BAR)
-                doubt.bars.difference_update(int(g) for g in found)
+                if writer.series.get(series.symbol) is not series:
+                    break  # delisted, or listed anew
+                answer, sent_ms = await self._ask(series.symbol, page, rows_only=True)
+                if writer.series.get(series.symbol) is series:
+                    writer.answer(series.symbol, answer, sent_ms)
+                    doubt.bars.difference_update((page.g + np.flatnonzero(answer.status == BAR)).tolist())
+            doubt.asked += 1
+            pause_ms = AGAIN_MS[min(doubt.asked, len(AGAIN_MS) - 1)]
         except ExchangeError as error:
-            self._note(symbol, error)
-            doubt.due_ms = self._clock.now_ms() + AGAIN_MS[0]
-            return
-        doubt.asked += 1
-        if doubt.asked >= len(AGAIN_MS) or not doubt.bars:
-            self._unproven.pop(symbol, None)
-        else:
-            doubt.due_ms = self._clock.now_ms() + AGAIN_MS[doubt.asked]
+            self._note(series.symbol, error)
+        finally:  # however it ended, nothing is owed for ever
+            if doubt.bars and doubt.asked < len(AGAIN_MS) and writer.series.get(series.symbol) is series:
+                self._ask_later(doubt, pause_ms)
 
-    async def _ask(self, symbol: str, page: Page, *, last_word: bool = False) -> tuple[Answer, float]:
+    def _doubt_recent(self, symbol: str) -> None:
+        """Absent bars at the end of what a former process left: it may have owed a second look at them."""
+        writer, series = self._writer, self._writer.series.get(symbol)
+        if series is None or series.state is not State.ACTIVE:
+            return
+        n = int(sum(AGAIN_MS)) // self._step + 2
+        first = max(series.next_g - min(n, writer.window), writer.store.first_g(series.slot))
+        if first < series.next_g:
+            _, status = writer.store.read(series.slot, first, series.next_g - first)
+            if len(absent := np.flatnonzero(status == ABSENT)):
+                self._ask_later(_Unproven(series, set((first + absent).tolist())), AGAIN_MS[0])
+
+    def _ask_later(self, doubt: _Unproven, pause_ms: float) -> None:
+        heapq.heappush(self._unproven, (self._clock.now_ms() + pause_ms, next(self._numbers), doubt))
+
+    async def _ask(self, symbol: str, page: Page, *, rows_only: bool = False) -> tuple[Answer, float]:
         """One request; the answer, judged, and the exchange time from which it is at least.
 
-        last_word  what it lacks was denied often enough
+        rows_only  what it lacks is unknown, and counts for nothing
         """
         sent_ms, started = self._clock.now_ms(), time.monotonic()
         self.requests += 1
@@ -386,7 +435,9 @@ class Fetcher:
             interval_ms=self._step,
             spoiled=np.array([(time_ms - self._origin) // self._step for time_ms, _ in bad], np.int64),
         )
-        if not last_word:
+        if rows_only:
+            answer.status[answer.status == ABSENT] = UNKNOWN
+        else:
             self._confirm(symbol, answer, int(rows.open_time[-1]) if len(rows.open_time) else -1)
         return answer, sent_ms
 
@@ -394,19 +445,28 @@ class Fetcher:
         """Bars that an answer lacks at its end, where no later row proves that it is whole, are absent only
         when DENIALS answers lack them: a page that was cut short must not become a hole for ever."""
         newest = (newest_ms - self._origin) // self._step
-        lacking = [answer.g + int(i) for i in np.flatnonzero(answer.status == ABSENT)]
         before = self._denied.pop(symbol, {})
-        denied = {g: n for g in lacking if g > newest and (n := before.get(g, 0) + 1) < DENIALS}
+        asked = range(answer.g, answer.g + len(answer.status))
+        oldest = self._writer.now_g() - self._writer.window
+        denied = {g: n for g, n in before.items() if g not in asked and g >= oldest}
+        believed: set[int] = set()
+        for i in np.flatnonzero(answer.status == ABSENT).tolist():
+            g = answer.g + i
+            if g <= newest:
+                continue
+            if (n := before.get(g, 0) + 1) < DENIALS:
+                answer.status[i] = UNKNOWN
+                denied[g] = n
+            else:
+                believed.add(g)
         if denied:
-            answer.status[[g - answer.g for g in denied]] = UNKNOWN
             self._denied[symbol] = denied
-        if believed := {g for g in lacking if g > newest and g not in denied}:
-            doubt = self._unproven.setdefault(symbol, _Unproven(set(), self._clock.now_ms() + AGAIN_MS[0]))
-            doubt.bars |= believed
-            first, last = (self._origin + (g + 1) * self._step for g in (min(believed), max(believed)))
+        if believed and (series := self._writer.series.get(symbol)) is not None:
+            self._ask_later(_Unproven(series, believed), AGAIN_MS[0])
+            first, last = (utc_text(self._writer.close_ms(g)) for g in (min(believed), max(believed)))
             self._quiet.warning(
-                "absent", "%s: absent by the exchange's word, to be asked for again: %d run_times, %d to %d",
-                symbol, len(believed), first, last,
+                "absent", "%s: absent by the exchange's word, to be asked for again: %d run_times,"
+                " %s to %s UTC", symbol, len(believed), first, last,
             )  # fmt: skip
 
     def _failed(self, job: _History, error: ExchangeError) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from bmac_stream.binance.markets import MARKETS
 from bmac_stream.binance.protocol import Klines
 from bmac_stream.errors import ApiError, NetworkError
-from bmac_stream.fetcher import FIRST_PAUSE_MS, HISTORY_SHARE, Fetcher
+from bmac_stream.fetcher import FIRST_PAUSE_MS, HISTORY_SHARE, LONGEST_FAILED_PAUSE_S, Fetcher
 from bmac_stream.grace import Grace
 from bmac_stream.writer import State
 from shm import Status
@@ -249,7 +249,153 @@ async def test_what_was_absent_by_its_word_alone_is_asked_for_again(
     rig.rest.missing = set()
     rig.clock.time_ms += 901_000
     await rig.until(lambda: rig.status("A", START + 14) == int(Status.BAR))
-    assert not rig.fetcher._unproven or min(rig.fetcher._unproven["A"].bars) > START + 14
+    assert not any(min(doubt.bars) <= START + 14 for *_, doubt in rig.fetcher._unproven)
+
+
+async def deny(rig: Rig, end: int, left: Iterable[int] = ()) -> None:
+    """Ask until REST's silence is believed: of A's bars below `end` only `left` are still missing."""
+    while rig.writer.missing("A", end) != list(left):
+        rig.fetcher.repair("A")
+        await asyncio.sleep(0.001)
+        rig.clock.time_ms += 500
+
+
+async def test_asking_again_makes_no_other_bar_absent(rig: Rig) -> None:
+    """A bar that is only pending lies between two doubtful ones, on one page: one silence is no word."""
+    rig.load("A")
+    rig.rest.missing = {("A", g) for g in range(START, START + 60)} - {("A", START + 2)}
+    rig.rest.spoiled = {("A", START + 2)}
+    rig.at(START + 20)
+    await deny(rig, START + 15, left=[START + 2])
+    rig.writer.settle(START + 14)
+    n = len(rig.rest.asked)
+    rig.rest.missing.add(("A", START + 2))
+    rig.rest.missing.remove(("A", START + 4))
+    rig.clock.time_ms += 121_000
+    await rig.until(lambda: rig.status("A", START + 4) == int(Status.BAR))
+    assert [g for _, g, _ in rig.rest.asked[n:]] == [START], "the pending bar was on that page"
+    assert rig.status("A", START + 2) == int(Status.PENDING)
+    assert rig.writer.missing("A", START + 15) == [START + 2], "and it is still asked for"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("bug"), NetworkError("down")])
+async def test_what_went_wrong_in_asking_again_is_asked_again(rig: Rig, error: Exception) -> None:
+    rig.load("A")
+    rig.rest.missing = {("A", g) for g in range(START, START + 60)}
+    rig.at(START + 10)
+    await deny(rig, START + 5)
+    rig.rest.fail = [error]
+    rig.clock.time_ms += 121_000
+    await rig.until(lambda: not rig.rest.fail)
+    rig.rest.missing = set()
+    rig.clock.time_ms += 121_000
+    await rig.until(lambda: rig.status("A", START) == int(Status.BAR))
+
+
+async def test_a_doubtful_bar_of_a_symbol_that_loads_is_not_lost(rig: Rig) -> None:
+    """Bars of a symbol that no reader sees cannot be corrected: they are asked for again when one can."""
+    rig.load("X")
+    rig.fetcher._page_limit = 10
+    rig.rest.missing = {("A", g) for g in range(START - 30, START - 5)}
+    rig.rest.spoiled = {("A", g) for g in range(START - 5, START + 9)}
+    rig.writer.expect("A")
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.fetcher._unproven and rig.writer.series["A"].next_g == START - 5)
+    rig.rest.missing = set()
+    rig.clock.time_ms += 121_000
+    await asyncio.sleep(0.7)
+    assert rig.writer.series["A"].state is State.LOADING
+    rig.rest.spoiled = set()
+    await rig.until(lambda: rig.resolved)
+    rig.clock.time_ms += 121_000
+    await rig.until(lambda: rig.status("A", START - 30) == int(Status.BAR))
+    rig.check("A", START - 50, rig.store.count(rig.writer.series["A"].slot))
+
+
+async def test_a_restart_forgets_no_doubt(rig: Rig) -> None:
+    rig.load("A")
+    rig.rest.missing = {("A", g) for g in range(START, START + 60)}
+    rig.at(START + 10)
+    await deny(rig, START + 5)
+    rig.restart()
+    rig.writer.resume()
+    fetcher = Fetcher(rig.rest, rig.writer, "1m", rig.clock, rig.grace, n_workers=1)
+    rig.rest.missing = set()
+    work = asyncio.create_task(fetcher.run())
+    fetcher.load("A")
+    rig.clock.time_ms += 121_000
+    try:
+        await rig.until(lambda: rig.status("A", START) == int(Status.BAR))
+    finally:
+        work.cancel()
+    rig.check("A", START - 20, rig.store.count(rig.writer.series["A"].slot))
+
+
+async def test_holes_on_two_pages_are_both_believed(rig: Rig) -> None:
+    """The answer to one page says nothing of another: else neither would be asked for often enough, ever."""
+    rig.load("A")
+    rig.fetcher._page_limit = 10
+    rig.rest.missing = {("A", START), ("A", START + 30)}
+    rig.at(START + 40)
+    for g in range(START + 1, START + 40):
+        if g != START + 30:
+            rig.writer.frame(kline("A", g))
+    rig.writer.settle(START + 39)
+    for _ in range(5):
+        rig.fetcher.repair("A")
+        await rig.until(lambda: not rig.fetcher._repairing)
+        rig.clock.time_ms += 5_000
+    rig.check("A", START - 10, START + 40, absent=[START, START + 30])
+
+
+async def test_a_bar_that_never_comes_does_not_hold_up_those_after_it(rig: Rig) -> None:
+    rig.load("A")
+    rig.rest.spoiled = {("A", START)}
+    rig.at(START + 1)
+    rig.writer.settle(START)
+    for _ in range(10):
+        assert rig.fetcher.repair("A")
+        await rig.until(lambda: not rig.fetcher._repairing)
+        pause = rig.fetcher._pauses["A"]
+        rig.fetcher._pauses["A"] = pause._replace(until_ms=0.0)
+    rig.fetcher._pauses["A"] = pause  # of five minutes by now
+    rig.at(START + 3, 2_000)
+    assert rig.fetcher.repair("A"), "bars that nobody has asked for are asked for at once"
+    await rig.until(lambda: rig.writer.missing("A", START + 3) == [START])
+    assert rig.rest.asked[-1] == ("A", START + 1, 3), "and they alone"
+    await rig.until(lambda: not rig.fetcher._repairing)
+    assert not rig.fetcher.repair("A"), "the one that does not come waits"
+
+
+async def test_a_doubtful_bar_stays_so_until_rest_has_told_it(rig: Rig) -> None:
+    rig.load("A")
+    rig.at(START + 1)
+    close = (START + 1) * MINUTE
+    rig.writer.frame(kline("A", START, event_ms=close + 150, revision=1))
+    rig.writer.frame(kline("A", START, event_ms=close + 100))
+    rig.rest.spoiled = {("A", START)}
+    rig.fetcher.repair("A")
+    await rig.until(lambda: not rig.fetcher._repairing)
+    assert rig.writer.missing("A", START + 1) == [START]
+    rig.rest.spoiled = set()
+    rig.clock.time_ms += 2_000
+    rig.fetcher.repair("A")
+    await rig.until(lambda: not rig.writer.missing("A", START + 1))
+    rig.check("A", START - 20, START + 1)
+
+
+async def test_after_a_long_outage_bars_are_soon_asked_for(rig: Rig) -> None:
+    rig.load("A")
+    rig.at(START + 1)
+    rig.rest.fail = [NetworkError("down") for _ in range(14)]
+    waits = []
+    while rig.rest.fail:
+        assert rig.fetcher.repair("A")
+        await rig.until(lambda: not rig.fetcher._repairing)
+        pause = rig.fetcher._pauses["A"]
+        waits.append(pause.until_ms - rig.clock.time_ms)
+        rig.fetcher._pauses["A"] = pause._replace(until_ms=0.0)
+    assert 1e3 * LONGEST_FAILED_PAUSE_S / 2 <= max(waits) <= 1e3 * LONGEST_FAILED_PAUSE_S
 
 
 async def test_failures_are_tried_again_and_an_unknown_symbol_holds_nobody_up(rig: Rig) -> None:
