@@ -20,7 +20,7 @@ import numpy.typing as npt
 from shm import Status, StoreWriter
 
 from .backfill import ABSENT, BAR, UNKNOWN, Answer
-from .bar import INTERVALS_MS, N_COLUMNS, origin_ms
+from .bar import INTERVALS_MS, N_COLUMNS, origin_ms, utc_text
 from .binance.protocol import Kline
 from .clock import Clock
 from .grace import Grace
@@ -447,9 +447,13 @@ class BarWriter:
             self.counts.duplicate_bars += 1
             return
         before = series.waiting.get(g)
-        if before is not None and before.stamp_ms >= stamp_ms:
-            self.counts.duplicate_bars += 1
-            return
+        if before is not None:
+            # as in `_late`: REST may lose a bar that was once told, and lack one that a frame tells later
+            lost = before.status == BAR and status != BAR
+            found = before.status != BAR and status == BAR
+            if lost or (before.stamp_ms >= stamp_ms and not found):
+                self.counts.duplicate_bars += 1
+                return
         series.waiting[g] = _Waiting(values, status, stamp_ms, origin)
         if len(series.waiting) > MAX_WAITING:
             del series.waiting[min(series.waiting)]
@@ -576,8 +580,8 @@ class BarWriter:
         else:
             self.counts.revised_bars += 1
             log.warning(
-                "revised: %s run_time %d, by %s: %s -> %s",
-                series.symbol, self.close_ms(g), origin.name, _text(stored[0]), _text(row),
+                "revised: %s run_time %s UTC, by %s: %s -> %s",
+                series.symbol, utc_text(self.close_ms(g)), origin.name, _text(stored[0]), _text(row),
             )  # fmt: skip
 
     def _compare(self, series: Series, answer: Answer, stamp_ms: float, origin: Origin) -> None:
@@ -608,8 +612,12 @@ class BarWriter:
         assert start == series.next_g, (
             f"{series.symbol}: history goes on at {start}, expected {series.next_g}"
         )
-        part = np.ascontiguousarray(values[start - g : end - g])
+        part = values[start - g : end - g].copy()
         words = status[start - g : end - g].copy()
+        for one in [one for one in series.waiting if start <= one < end]:
+            bar = series.waiting.pop(one)
+            if bar.status == BAR and words[one - start] != BAR:  # a frame told what this answer lacks
+                part[one - start], words[one - start] = bar.values, BAR
         holes = np.flatnonzero(words == UNKNOWN)
         words[holes] = PENDING
         if self.extra is not None:

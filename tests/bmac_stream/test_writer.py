@@ -385,6 +385,21 @@ def test_rest_losing_a_bar_loses_nothing_here(bench: Bench) -> None:
     bench.check("A", START - 20, START + 1)
 
 
+@pytest.mark.parametrize("frame_first", [True, False])
+def test_rest_losing_a_bar_that_waits_loses_nothing_here(bench: Bench, frame_first: bool) -> None:
+    """A bar that a frame told waits for the one before it; an answer of later lacks it."""
+    bench.load("A")
+    bench.at(START + 5)
+    word = answer("A", START, 2, {START: UNKNOWN, START + 1: ABSENT})
+    if frame_first:
+        bench.writer.frame(kline("A", START + 1))
+    bench.writer.answer("A", word, bench.clock.now_ms())
+    if not frame_first:
+        bench.writer.frame(kline("A", START + 1))
+    bench.writer.frame(kline("A", START))
+    bench.check("A", START - 20, START + 2)
+
+
 def test_bars_that_left_the_window_are_left_alone(bench: Bench) -> None:
     bench.load("A")
     bench.at(START + WINDOW + 6)
@@ -414,6 +429,19 @@ def test_history_oldest_first_and_live_bars_wait_for_it(bench: Bench) -> None:
     bench.check("A", START - 40, START + 2)
     writer.go_live()
     assert bench.completed == [START + 1]
+
+
+@pytest.mark.parametrize("word", [UNKNOWN, ABSENT])
+def test_history_that_lacks_a_bar_does_not_hide_the_frame_that_waits(bench: Bench, word: int) -> None:
+    bench.writer.expect("A")
+    bench.at(START + 3)
+    bench.writer.frame(kline("A", START + 1))
+    reply = answer("A", START - 20, 23, {START + 1: word})
+    bench.writer.answer("A", reply, bench.clock.now_ms())
+    assert np.isnan(reply.values[21]).all(), "the answer itself is as it was"
+    assert bench.writer.activate("A")
+    bench.check("A", START - 20, START + 3)
+    assert bench.writer.missing("A", START + 3) == []
 
 
 def test_rows_before_the_first_bar_are_not_loaded(bench: Bench) -> None:
