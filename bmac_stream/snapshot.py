@@ -36,6 +36,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bmac_stream.arrow import from_numpy, from_words, to_numpy
 from bmac_stream.errors import NoSpace, SnapshotDamaged, SnapshotError, SnapshotForeign
 
 __all__ = [
@@ -123,9 +124,11 @@ class Expected(Protocol):
 
 
 class Snapshot:
-    """A snapshot in memory, checked. Iterating gives the `SymbolRows` of each symbol, without copies."""
+    """A snapshot in memory, checked. Iterating gives the `SymbolRows` of each symbol."""
 
-    def __init__(self, path: Path, meta: SnapshotMeta, values: F64, status: U8) -> None:
+    def __init__(self, path: Path, meta: SnapshotMeta, values: list[F64], status: U8) -> None:
+        """values: the columns, each float64 [n_rows], as they were decoded: a copy of all of them into one
+        array would cost as much as decoding them."""
         self.path = path
         self.meta = meta
         self._values = values
@@ -147,9 +150,10 @@ class Snapshot:
         return symbol in self._place
 
     def __getitem__(self, symbol: str) -> SymbolRows:
-        """The bars of `symbol`: read-only views. KeyError if the snapshot has none."""
+        """The bars of `symbol`: a copy. KeyError if the snapshot has none."""
         g0, begin, end = self._place[symbol]
-        return SymbolRows(symbol, g0, self._values[:, begin:end], self._status[begin:end])
+        values = np.array([column[begin:end] for column in self._values])
+        return SymbolRows(symbol, g0, values, self._status[begin:end].copy())
 
     def __iter__(self) -> Iterator[SymbolRows]:
         return (self[symbol] for symbol in self._place)
@@ -294,24 +298,28 @@ def _write_file(path: Path, meta: SnapshotMeta, rows: Iterable[SymbolRows]) -> N
 
 def _write_group(writer: Any, meta: SnapshotMeta, group: list[SymbolRows], crc: dict[str, int]) -> None:
     lengths = [one.status.size for one in group]
-    names = pa.array([one.symbol for one in group])
+    names = from_words([one.symbol for one in group])
     arrays: list[Any] = [
-        names.take(pa.array(np.repeat(np.arange(len(group)), lengths))),
-        pa.array(np.concatenate([_open_times(meta, one.g0, one.status.size) for one in group])),
+        names.take(from_numpy(np.repeat(np.arange(len(group)), lengths))),
+        from_numpy(_open_times(meta, [one.g0 for one in group], lengths)),
     ]
     for i, column in enumerate(meta.columns):
         values = np.concatenate([one.values[i] for one in group])
         crc[column] = zlib.crc32(values.data, crc[column])
-        arrays.append(pa.array(values))
+        arrays.append(from_numpy(values))
     status = np.concatenate([one.status for one in group]).astype(np.uint8, copy=False)
     crc["status"] = zlib.crc32(status.data, crc["status"])
-    arrays.append(pa.array(status))
+    arrays.append(from_numpy(status))
     table = pa.Table.from_arrays(arrays, schema=_schema(meta.columns))
     writer.write_table(table, row_group_size=table.num_rows)
 
 
-def _open_times(meta: SnapshotMeta, g0: int, n: int) -> I64:
-    return meta.origin_ms + meta.interval_ms * np.arange(g0, g0 + n, dtype=np.int64)
+def _open_times(meta: SnapshotMeta, g0: list[int], n: list[int]) -> I64:
+    """Open times of the bars of several symbols, one symbol after the other."""
+    begins = np.cumsum(n, dtype=np.int64) - n
+    numbers = np.arange(sum(n), dtype=np.int64) + np.repeat(np.array(g0, np.int64) - begins, n)
+    times: I64 = meta.origin_ms + meta.interval_ms * numbers
+    return times
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -362,15 +370,10 @@ def _load_open(path: Path, file: Any, expected: Expected | None, now_ms: float |
     if table.num_rows != n:
         raise SnapshotDamaged(f"snapshot {path}: {table.num_rows} rows, expected {n}")
     _check_keys(path, meta, table)
-    values = np.empty((len(meta.columns), n))
-    for i, column in enumerate(meta.columns):
-        _copy_column(path, meta, table, column, values[i])
-    status = np.empty(n, np.uint8)
-    _copy_column(path, meta, table, "status", status)
+    values = [_read_column(path, meta, table, column) for column in meta.columns]
+    status = _read_column(path, meta, table, "status")
     if n and int(status.max()) > _MAX_STATUS:
         raise SnapshotDamaged(f"snapshot {path}: status {status.max()} is unknown")
-    values.flags.writeable = False
-    status.flags.writeable = False
     return Snapshot(path, meta, values, status)
 
 
@@ -403,31 +406,28 @@ def _refuse_foreign(path: Path, meta: SnapshotMeta, expected: Expected) -> None:
 
 def _check_keys(path: Path, meta: SnapshotMeta, table: Any) -> None:
     """Columns `symbol` and `open_time` must be what the description says, row by row."""
-    open_time = table.column("open_time").to_numpy()
-    parts = [_open_times(meta, g0, n) for _, g0, n in meta.symbols]
-    if not np.array_equal(open_time, np.concatenate(parts) if parts else np.empty(0, np.int64)):
-        raise SnapshotDamaged(f"snapshot {path}: open_time is not what its description says")
     names = [symbol for symbol, _, _ in meta.symbols]
     counts = [n for _, _, n in meta.symbols]
+    times = _open_times(meta, [g0 for _, g0, _ in meta.symbols], counts)
+    if not np.array_equal(to_numpy(table.column("open_time")), times):
+        raise SnapshotDamaged(f"snapshot {path}: open_time is not what its description says")
     number = {name: i for i, name in enumerate(names)}
     runs: list[I64] = []
     for chunk in table.column("symbol").chunks:
         numbers = np.array([number.get(name, -1) for name in chunk.dictionary.to_pylist()], np.int64)
-        runs.append(numbers[chunk.indices.to_numpy()])
+        runs.append(numbers[to_numpy(pa.chunked_array([chunk.indices]))])
     found = np.concatenate(runs) if runs else np.empty(0, np.int64)
     if len(number) != len(names) or not np.array_equal(found, np.repeat(np.arange(len(names)), counts)):
         raise SnapshotDamaged(f"snapshot {path}: symbols are not what its description says")
 
 
-def _copy_column(path: Path, meta: SnapshotMeta, table: Any, column: str, out: npt.NDArray[Any]) -> None:
-    at = 0
-    for chunk in table.column(column).chunks:
-        if chunk.null_count:
-            raise SnapshotDamaged(f"snapshot {path}: column {column} has nulls")
-        out[at : at + len(chunk)] = chunk.to_numpy(zero_copy_only=True)
-        at += len(chunk)
-    if at != out.size or zlib.crc32(out.data) != meta.crc32.get(column):
+def _read_column(path: Path, meta: SnapshotMeta, table: Any, column: str) -> npt.NDArray[Any]:
+    values = to_numpy(table.column(column))
+    if values.dtype != (np.uint8 if column == "status" else np.float64):
+        raise SnapshotDamaged(f"snapshot {path}: column {column} holds {values.dtype}")
+    if zlib.crc32(values.data) != meta.crc32.get(column):
         raise SnapshotDamaged(f"snapshot {path}: column {column} does not match its CRC-32")
+    return values
 
 
 # ---- generations

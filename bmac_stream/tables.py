@@ -12,7 +12,9 @@ import os
 import stat
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from shm import StoreReader, StoreWriter
 from shm.segment import open_owned, set_mode, table_path
@@ -119,23 +121,25 @@ def read_table(reader: StoreReader, owner: int | None = None) -> "pa.Table":
 def _to_bytes(rows: Sequence[SymbolInfo], metadata: dict[bytes, bytes]) -> bytes:
     import pyarrow as pa
 
-    nan = float("nan")
-    columns: dict[str, tuple[pa.DataType, list[Any]]] = {
-        "symbol": (pa.string(), [row.symbol for row in rows]),
-        "status": (pa.string(), [row.status for row in rows]),
-        "contract_type": (pa.string(), [row.contract_type for row in rows]),
-        "base_asset": (pa.string(), [row.base_asset for row in rows]),
-        "quote_asset": (pa.string(), [row.quote_asset for row in rows]),
-        "margin_asset": (pa.string(), [row.margin_asset for row in rows]),
-        "price_tick": (pa.string(), [row.price_tick for row in rows]),
-        "lot_size": (pa.string(), [row.lot_size for row in rows]),
-        "min_notional_value": (pa.string(), [row.min_notional for row in rows]),
-        "contract_size": (pa.float64(), [nan if (x := row.contract_size) is None else x for row in rows]),
-        "onboard_ms": (pa.int64(), [row.onboard_ms for row in rows]),
-        "delivery_ms": (pa.int64(), [row.delivery_ms for row in rows]),
+    from .arrow import from_numpy, from_words
+
+    sizes = [np.nan if (size := row.contract_size) is None else size for row in rows]
+    columns: dict[str, pa.Array] = {
+        "symbol": from_words([row.symbol for row in rows]),
+        "status": from_words([row.status for row in rows]),
+        "contract_type": from_words([row.contract_type for row in rows]),
+        "base_asset": from_words([row.base_asset for row in rows]),
+        "quote_asset": from_words([row.quote_asset for row in rows]),
+        "margin_asset": from_words([row.margin_asset for row in rows]),
+        "price_tick": from_words([row.price_tick for row in rows]),
+        "lot_size": from_words([row.lot_size for row in rows]),
+        "min_notional_value": from_words([row.min_notional for row in rows]),
+        "contract_size": from_numpy(np.array(sizes, np.float64)),
+        "onboard_ms": from_numpy(np.array([row.onboard_ms for row in rows], np.int64)),
+        "delivery_ms": from_numpy(np.array([row.delivery_ms for row in rows], np.int64)),
     }
-    schema = pa.schema([(name, columns[name][0]) for name in COLUMNS], metadata=metadata)
-    table = pa.table([pa.array(values, kind) for kind, values in columns.values()], schema=schema)
+    schema = pa.schema([(name, columns[name].type) for name in COLUMNS], metadata=metadata)
+    table = pa.Table.from_arrays([columns[name] for name in COLUMNS], schema=schema)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_table(table)
