@@ -10,8 +10,9 @@ the base has; it may be called at any time, by one thread, and after a stop of a
 * What the base no longer holds and nobody remembers is pending for ever. A bar that was known is never taken
   back to pending.
 * A symbol's first bar is one of which every base bar is known. The bar that a symbol was listed in is made of
-  what there is since: the exchange's own begins at the listing, too. A symbol was listed when it has fewer
-  bars than the base's window, and others have not.
+  what there is since: the exchange's own begins at the listing, too. When that was, exchange info says
+  (`onboard_ms`); that the base holds little of a symbol says nothing. Where it is not known (spot), or base
+  bars since are not held, that bar is left out: the first is the next one.
 """
 
 import json
@@ -25,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bmac_stream.client import Store
-from bmac_stream.errors import Lagging, StoreFull
+from bmac_stream.errors import BmacError, Lagging, StoreFull
 from bmac_stream.resample import Grid, fold, fold_slots
 from shm import SlotState, Spec, Status, StoreWriter
 from shm.directory import slot_word
@@ -174,7 +175,7 @@ class Resampler:
 
     def _look_at_directory(self) -> None:
         """Begin with the symbols that have become readable, end those that are gone."""
-        reader, writer, window = self.base.reader, self.writer, self.base.window
+        reader, writer = self.base.reader, self.writer
         version = reader.directory_version
         entries = reader.directory()
         live = {entry.symbol: entry.slot for entry in entries if entry.state == SlotState.ACTIVE}
@@ -186,22 +187,31 @@ class Resampler:
         for symbol, mine in list(writer.symbols.items()):
             if symbol not in live and symbol not in loading:
                 writer.remove_symbol(mine)
-        whole = any(reader.count(slot) - reader.first_g(slot) >= window for slot in live.values())
-        for symbol, slot in live.items():
-            if slot not in self._series:
-                self._begin(symbol, slot, listed=whole)
+        new = [symbol for symbol, slot in live.items() if slot not in self._series]
+        onboard = self._onboard() if new else {}
+        for symbol in new:
+            self._begin(symbol, live[symbol], onboard.get(symbol, 0))
         self._directory = version
 
-    def _begin(self, symbol: str, slot: int, listed: bool) -> None:
+    def _onboard(self) -> dict[str, int]:
+        """symbol -> when it was listed, ms UTC; 0: not known. Empty if the base has no exchange info."""
+        try:
+            table = self.base.exchange_info()
+        except (BmacError, OSError):
+            return {}
+        return dict(zip(table["symbol"].to_pylist(), table["onboard_ms"].to_pylist(), strict=True))
+
+    def _begin(self, symbol: str, slot: int, onboard_ms: int) -> None:
         """Publish what the base holds of a symbol, wherever it stands in our store.
 
-        listed  a symbol that has less than the base's window began within it
+        onboard_ms  when it was listed; 0: not known
         """
         reader, grid, window = self.base.reader, self.grid, self.base.window
         first, count = reader.first_g(slot), reader.count(slot)
         held = max(first, count - window)
         g = grid.holding(held)
-        if grid.first(g) < held and not (listed and count - first < window):
+        all_since = held == first and first <= (onboard_ms - self.base.origin_ms) // self.base.interval_ms
+        if grid.first(g) < held and not all_since:
             g += 1
         series = self._series[slot] = _Series(symbol, slot, self.writer.symbols.get(symbol, -1), g)
         rows = self._rows(series, reader.complete_g)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bmac_stream.bar import COLUMNS, N_COLUMNS
+from bmac_stream.binance.protocol import SymbolInfo
 from bmac_stream.client import Store, attach
 from bmac_stream.engine import Engine
 from bmac_stream.errors import SegmentMismatch, StoreRetired
@@ -21,6 +22,7 @@ from bmac_stream.recorder import copy_rows
 from bmac_stream.resample import grid_of
 from bmac_stream.resample_store import Resampler, Rows, spec_of
 from bmac_stream.status import look_at
+from bmac_stream.tables import ExchangeInfoTable
 from shm import Spec, Status, StoreWriter
 
 MINUTE = 60_000
@@ -50,6 +52,7 @@ class World:
         self.folder, self.interval, self.offset, self.window = folder, interval, offset, window
         self.writer = StoreWriter.open("base", base_spec(), directory=folder)
         self.truth: dict[str, dict[int, tuple[Status, np.ndarray]]] = {}
+        self.listed: dict[str, int] = {}
         self.random = np.random.default_rng(7)
         self.g = G0
         self.base: Store | None = None
@@ -93,6 +96,15 @@ class World:
         if rows:
             self.writer.load(slot, first, np.array(rows), np.full(len(rows), BAR))
         self.writer.activate(slot)
+
+    def onboard(self, **listed: int) -> None:
+        """Exchange info says when symbols were listed: the number of the bar; 0: it does not know."""
+        self.listed |= listed
+        infos = [
+            SymbolInfo(name, "TRADING", "PERPETUAL", "", "", "", g * MINUTE + (g > 0), 0, None, None, None)
+            for name, g in self.listed.items()
+        ]
+        assert ExchangeInfoTable(self.writer, 0o600, None).write(infos, self.listed, 1.0)
 
     def bar(self, symbol: str, status: Status = BAR) -> None:
         """Publish a symbol's bar of now."""
@@ -254,21 +266,39 @@ def test_a_listing_begins_with_the_bar_it_falls_into(five: World) -> None:
     five.minute()
     five.minute()
     five.list("NEW", five.g - 1)
+    five.onboard(NEW=five.g - 1)
     while five.grid.first(five.grid.holding(five.g)) != five.g:
         five.minute()
         five.resampler.poll()
     assert five.check("NEW", five.grid.holding(five.g) - 1) == 1
 
 
-def test_a_market_that_has_no_full_window_has_no_listings(five: World) -> None:
-    """A young store of a whole market: who knows what the exchange had before."""
-    five.g = G0 + 20
-    five.list("AAA", G0 + 1)
-    five.list("BBB", G0 + 7)
+@pytest.mark.parametrize("onboard", [-500, -1, 0, 1, None])
+def test_the_first_bar_is_whole_or_begins_with_the_listing(five: World, onboard: int | None) -> None:
+    """Of OLD the base begins two minutes into a longer bar, of AAA it holds its whole window. Only if OLD was
+    listed then or since is that bar the exchange's; otherwise it would be made of a part of its minutes."""
+    five.g = G0 + 60
+    five.list("AAA", G0)
+    first = five.grid.first(five.grid.holding(five.g) - 4) + 2
+    if onboard is not None:
+        five.onboard(OLD=first + onboard, AAA=0)
+    five.list("OLD", first)
     five.minute()
     five.resampler.poll()
-    for symbol, first in (("AAA", G0 + 1), ("BBB", G0 + 7)):
-        five.check(symbol, -(-(first - five.grid.shift) // five.grid.n))
+    listed = onboard is not None and onboard >= 0
+    assert five.check("OLD", five.grid.holding(first) + (not listed)) >= 3
+
+
+def test_a_listing_that_the_base_no_longer_holds_whole_begins_later(five: World) -> None:
+    five.g = G0 + 60
+    five.list("AAA", G0)
+    edge = five.grid.first(five.grid.holding(G0) + 1)
+    five.onboard(OLD=edge + 1)
+    five.list("OLD", edge + 1)
+    while five.g - 60 <= edge + 1:  # the window has gone past the listing
+        five.minute()
+    five.resampler.poll()
+    five.check("OLD", five.grid.holding(edge) + 1)
 
 
 def test_a_delisted_symbol_ends_and_comes_back_as_another(five: World) -> None:
@@ -632,7 +662,9 @@ def test_random_histories(tmp_path: Path, seed: int) -> None:
     for _ in range(400):
         what = random.integers(0, 40)
         if what == 0 and len(world.writer.symbols) < 6 and world.writer.directory_version < 60:
-            world.list(next(names), world.g - int(random.integers(0, 20)))
+            name, first = next(names), world.g - int(random.integers(0, 20))
+            world.onboard(**{name: first if random.random() < 0.7 else first - 500})
+            world.list(name, first)
         elif what == 1 and len(world.writer.symbols) > 2:
             gone = str(random.choice(sorted(set(world.writer.symbols) - {"AAA"})))
             world.writer.remove_symbol(world.writer.symbols[gone])
@@ -661,11 +693,16 @@ def test_random_histories(tmp_path: Path, seed: int) -> None:
             world.resampler.poll()
     world.resampler.poll()
     assert world.mine.complete_g == world.grid.holding(world.g) - 1
-    assert {
-        s
-        for s in world.writer.symbols
-        if world.grid.holding(world.g) > world.grid.holding(min(world.truth[s]))
-    } == set(world.mine.symbols)
+    begin = {
+        name: world.grid.holding(min(truth) - 1) + 1  # its first whole bar
+        if world.listed.get(name, 0) < min(truth)
+        else world.grid.holding(min(truth))
+        for name, truth in world.truth.items()
+    }
+    now = world.grid.holding(world.g)
+    assert {name for name in world.writer.symbols if now > begin[name]} == set(world.mine.symbols)
+    for name in world.listed.keys() & world.mine.symbols:
+        assert world.mine.first_g(world.mine.symbols[name]) == begin[name]
     n = {symbol: world.check(symbol) for symbol in world.mine.symbols}
     assert n["AAA"] >= min(40, 400 // world.grid.n), n
     world.close()
