@@ -142,7 +142,7 @@ class BmacAllMarketCalculator(BmacSingleSymbolCalculator):
         Symbols that are not ready `bmac_expire_sec` after run_time (of a store: when it calls the run_time
         complete), and those for which a factor raises, are left out: a warning names them, `left_out` says
         why. NotReady if there is no exchange info, or the store does not get there; LegacyFactorError if a
-        factor raises for all.
+        factor raises for all; Lagging if a store's bars are corrected again and again meanwhile.
         """
         deadline = Deadline(run_time_ms(run_time), self.bmac_expire_sec)
         if self._market is not None and self.candle_reader.shared is not None:

@@ -2,7 +2,8 @@
 
 Engine factors come from an Engine that is kept warm: made with the calculator, stepped at every call, so
 that a run_time costs what its bar costs. A run_time that the engine has passed already is computed over the
-stored bars. Pandas factors get every symbol's frame, one after the other.
+stored bars. Pandas factors get every symbol's frame, one after the other. That takes tenths of a second, and
+bars are revised or come late meanwhile: a frame is of one state of the store, or there is none.
 """
 
 import asyncio
@@ -27,6 +28,8 @@ F64 = NDArray[np.float64]
 _AT_ONCE: Final = 16
 """Symbols of pandas factors between two looks of the event loop."""
 _TRIES: Final = 1000
+_LOOKS: Final = 100
+"""At a run_time's bars; all but the first compute the pandas factors of those alone that changed."""
 _BAR: Final = int(Status.BAR)
 _WHY: Final = {int(Status.ABSENT): "the exchange has no such bar", int(Status.PENDING): "not here in time"}
 
@@ -48,36 +51,57 @@ class StoreMarket:
         self._warm()
 
     async def frame(self, g: int, run_time_ms: int, order: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
-        """(one row for each symbol of `order` whose bar g is there, symbol -> why it is left out)."""
-        bar = self._bar(g)
-        place = {name: i for i, name in enumerate(bar.names)}
-        status = bar.values[:, -1].astype(int).tolist()
-        left_out: dict[str, str] = {}
-        names: list[str] = []
-        for name in order:
-            i = place.get(name)
-            if i is None:
-                left_out[name] = "not among the store's symbols"
-            elif status[i] != _BAR:
-                left_out[name] = _WHY.get(status[i], "not here in time")
-            else:
-                names.append(name)
-        of_engine = self._of_engine(bar, g, run_time_ms)
-        of_pandas, failed = await self._of_pandas(names, g, run_time_ms)
-        if failed:
-            left_out |= failed
-            names = [name for name in names if name not in failed]
+        """(one row for each symbol of `order` whose bar g is there, symbol -> why it is left out).
+
+        Lagging if bars up to g change in each of _LOOKS looks, or another file takes the store's place.
+        """
+        store, reader = self._shared.store, self._shared.store.reader
+        made: dict[str, dict[str, Any]] = {}
+        failed: dict[str, str] = {}
+        since = reader.n_corrections
+        for _ in range(_LOOKS):
+            bar = self._bar(g)
+            place = {name: i for i, name in enumerate(bar.names)}
+            names, left_out = _members(bar, place, order)
+            of_engine = self._of_engine(bar, g, run_time_ms)
+            todo = [name for name in names if name not in made and name not in failed]
+            await self._of_pandas(todo, g, run_time_ms, made, failed)
+            if store.reader is not reader:
+                raise Lagging(f"store {store.name!r}: a new file took its place while a frame was made of it")
+            changed, since = self._changed(since, g, bar)
+            if not changed:
+                break
+            for name in changed:
+                made.pop(name, None)
+                failed.pop(name, None)
+        else:
+            raise Lagging(
+                f"store {store.name!r}: bars up to the run_time were corrected in each of {_LOOKS} looks"
+            )
+        left_out |= {name: failed[name] for name in names if name in failed}
+        names = [name for name in names if name not in failed]
         rows = np.array([place[name] for name in names], np.int64)
         columns: dict[str, Any] = {}
         for column in self._factors.columns:
             if column in of_engine:
                 columns[column] = of_engine[column][rows]
             else:
-                columns[column] = [of_pandas[name][column] for name in names]
+                columns[column] = [made[name][column] for name in names]
         return market_frame(
-            names, run_time_ms - self._shared.store.interval_ms, self._shared.store.columns,
-            bar.values[rows, :-1], columns,
+            names, run_time_ms - store.interval_ms, store.columns, bar.values[rows, :-1], columns,
         ), left_out  # fmt: skip
+
+    def _changed(self, since: int, g: int, bar: MarketBar) -> tuple[list[str], int]:
+        """The symbols of `bar` that had bars up to g corrected since there were `since` corrections, and how
+        many there are now."""
+        store = self._shared.store
+        try:
+            entries, following = store.reader.corrections(since)
+        except Lagging:  # more than the journal holds
+            return bar.names, store.n_corrections
+        slots = {slot for _, slot, at, _, _ in entries if g - store.window < at <= g}
+        names = [name for name, slot in zip(bar.names, bar.slots.tolist(), strict=True) if slot in slots]
+        return names, following
 
     def _bar(self, g: int) -> MarketBar:
         """Bar g, and the engine at the same corrections: of a late bar both know, or neither."""
@@ -116,14 +140,17 @@ class StoreMarket:
         return dict(zip(plan.names, last, strict=True))
 
     async def _of_pandas(
-        self, names: list[str], g: int, run_time_ms: int
-    ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-        """({symbol: {column: value at run_time}}, {symbol: why its factors failed})."""
-        made: dict[str, dict[str, Any]] = {}
-        failed: dict[str, str] = {}
+        self,
+        names: list[str],
+        g: int,
+        run_time_ms: int,
+        made: dict[str, dict[str, Any]],
+        failed: dict[str, str],
+    ) -> None:
+        """Put into `made` symbol -> column -> value at run_time, into `failed` symbol -> why not."""
         columns = self._factors.legacy_columns
         if not columns:
-            return made, failed
+            return
         shared, error = self._shared, None
         times: dict[int, Times] = {}  # by the number of bars: most symbols have as many
         for i, name in enumerate(names):
@@ -143,7 +170,22 @@ class StoreMarket:
             raise LegacyFactorError(
                 f"of no symbol could the factors be computed; the last: {error}"
             ) from error
-        return made, failed
+
+
+def _members(bar: MarketBar, place: Mapping[str, int], order: list[str]) -> tuple[list[str], dict[str, str]]:
+    """(the symbols of `order` whose bar is there, symbol -> why another is left out)."""
+    status = bar.values[:, -1].astype(int).tolist()
+    names: list[str] = []
+    left_out: dict[str, str] = {}
+    for name in order:
+        i = place.get(name)
+        if i is None:
+            left_out[name] = "not among the store's symbols"
+        elif status[i] != _BAR:
+            left_out[name] = _WHY.get(status[i], "not here in time")
+        else:
+            names.append(name)
+    return names, left_out
 
 
 def market_frame(

@@ -14,10 +14,11 @@ import pytest
 
 import bmac_stream
 from bmac_stream.bmac_kit import BmacAllMarketCalculator, BmacSingleSymbolCalculator, CandleFileReader
+from bmac_stream.bmac_kit.market_store import StoreMarket
 from bmac_stream.bmac_kit.shared import SharedCandles
 from bmac_stream.client import Store
 from bmac_stream.engine import FactorError
-from bmac_stream.errors import CandleFileForeign, LegacyFactorError, NotReady
+from bmac_stream.errors import CandleFileForeign, Lagging, LegacyFactorError, NotReady
 from shm import Status, StoreWriter
 from tests.bmac_stream.bmac_kit.bmac_writer import COLUMNS, BmacDirectory, candles
 from tests.bmac_stream.bmac_kit.test_legacy import Package
@@ -448,6 +449,121 @@ async def test_a_bar_that_comes_while_the_frame_is_made(
     found = await calculator.calc_all_factors(run_time(g))
     assert found.index.tolist() == NAMES
     np.testing.assert_allclose(found["bmac:PctChg_7"], found["PctChg_7"], atol=1e-14)
+
+
+def revised(collector: FakeCollector, symbol: str, g: int, factor: float = 2.0) -> None:
+    slot = collector.symbols[symbol]
+    collector.correct(slot, g, bar(slot, g) * factor, Status.BAR)
+
+
+def during_pandas(monkeypatch: pytest.MonkeyPatch, act: Any, times: int = 1) -> None:
+    """Run `act` after the first symbol's candles were read for pandas factors, in each of the next loops."""
+    original = StoreMarket._of_pandas
+    look, left = SharedCandles.candles, [times]
+
+    async def loop(self: StoreMarket, *args: Any) -> None:
+        due = [left[0] > 0]
+        left[0] -= 1
+
+        def candles(shared: SharedCandles, symbol: str, end_g: int) -> Any:
+            found = look(shared, symbol, end_g)
+            if due[0]:
+                due[0] = False
+                act(symbol)
+            return found
+
+        monkeypatch.setattr(SharedCandles, "candles", candles)
+        await original(self, *args)
+        monkeypatch.setattr(SharedCandles, "candles", look)
+
+    monkeypatch.setattr(StoreMarket, "_of_pandas", loop)
+
+
+@pytest.mark.parametrize("back", [0, 7])
+async def test_a_revision_while_pandas_factors_are_made(
+    store: Store, collector: FakeCollector, package: Package, monkeypatch: pytest.MonkeyPatch, back: int
+) -> None:
+    """A row's candle, its pandas factors and the engine's are of one state of the store, all the same."""
+    calculator = BmacAllMarketCalculator(store, store, MIXED, package.name, bmac_expire_sec=AGES)
+    g = collector.close_bar()
+    read: list[str] = []
+
+    def act(symbol: str) -> None:
+        read.append(symbol)
+        for name in NAMES:
+            revised(collector, name, g - back)  # of one symbol that was read already, of two that were not
+        collector.close_bar()
+        revised(collector, "CCCUSDT", g + 1)  # of a later bar: it is not this run_time's
+
+    during_pandas(monkeypatch, act)
+    found = await calculator.calc_all_factors(run_time(g))
+    assert read == NAMES[:1]
+    monkeypatch.undo()
+    expected = await BmacAllMarketCalculator(store, store, MIXED, package.name).calc_all_factors(run_time(g))
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-12)
+    assert found["close"].tolist() == [bar(slot, g)[3] * (1 if back else 2) for slot in range(3)]
+    np.testing.assert_allclose(found["bmac:PctChg_7"], found["PctChg_7"], atol=1e-12)
+
+
+async def test_only_what_was_revised_is_computed_again(
+    store: Store, collector: FakeCollector, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calculator = BmacAllMarketCalculator(store, store, MIXED, package.name, bmac_expire_sec=AGES)
+    g = collector.close_bar(pending=("CCCUSDT",))
+    asked: list[list[str]] = []
+    during_pandas(monkeypatch, lambda _: collector.correct(2, g, bar(2, g), Status.BAR))
+    loop = StoreMarket._of_pandas
+
+    async def noted(self: StoreMarket, names: list[str], *args: Any) -> None:
+        asked.append(names)
+        await loop(self, names, *args)
+
+    monkeypatch.setattr(StoreMarket, "_of_pandas", noted)
+    found = await calculator.calc_all_factors(run_time(g))
+    assert asked == [["AAAUSDT", "BBBUSDT"], ["CCCUSDT"]]
+    assert found.index.tolist() == NAMES and not calculator.left_out
+
+
+async def test_a_store_that_is_revised_without_end_is_an_error(
+    store: Store, collector: FakeCollector, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calculator = BmacAllMarketCalculator(store, store, MIXED, package.name, bmac_expire_sec=AGES)
+    g = collector.close_bar()
+    during_pandas(monkeypatch, lambda symbol: revised(collector, symbol, g), times=10**9)
+    with pytest.raises(Lagging, match=r"'rule'.*corrected in each of 100 looks"):
+        await calculator.calc_all_factors(run_time(g))
+
+
+async def test_more_revisions_than_the_journal_holds(
+    store: Store, collector: FakeCollector, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calculator = BmacAllMarketCalculator(store, store, MIXED, package.name, bmac_expire_sec=AGES)
+    g = collector.close_bar()
+
+    def act(symbol: str) -> None:
+        revised(collector, symbol, g)
+        for _ in range(4100):
+            revised(collector, "CCCUSDT", g - 40)
+
+    during_pandas(monkeypatch, act)
+    found = await calculator.calc_all_factors(run_time(g))
+    np.testing.assert_allclose(found["bmac:PctChg_7"], found["PctChg_7"], atol=1e-12)
+    assert found["close"].iloc[0] == 2 * bar(0, g)[3]
+
+
+async def test_a_new_file_while_pandas_factors_are_made(
+    store: Store, collector: FakeCollector, tmp_path: Path, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calculator = BmacAllMarketCalculator(store, store, MIXED, package.name, bmac_expire_sec=AGES)
+
+    def act(_: str) -> None:
+        collector.close()
+        with FakeCollector.start(tmp_path, window=45):
+            store.reattach(timeout_s=0.0)
+
+    during_pandas(monkeypatch, act)
+    with pytest.raises(Lagging, match="'rule': a new file took its place"):
+        await calculator.calc_all_factors(run_time(LAST))
 
 
 async def test_a_store_that_does_not_get_there(store: Store, package: Package) -> None:
