@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from . import recorder
 from .alerts.events import alert
 from .child import Child
 from .config import Config
@@ -29,6 +28,9 @@ def commands(config: Config) -> dict[str, list[str]]:
     """Name and command line of every child that `config` asks for."""
     found: dict[str, list[str]] = {}
     if config.snapshot.enabled:
+        # Read here: it brings all that readers need, which this process does not before its children start.
+        from . import recorder
+
         found["recorder"] = recorder.command(
             config.store_name,
             config.path(config.snapshot.directory),

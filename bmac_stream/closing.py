@@ -8,14 +8,16 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .backfill import BAR, CLOSE_MARGIN_MS
 from .bar import COLUMNS
 from .clock import Clock
-from .fetcher import Fetcher
 from .grace import Grace
 from .writer import BarWriter, State
+
+if TYPE_CHECKING:
+    from .fetcher import Fetcher
 
 __all__ = ["Closer", "Completed", "names_of", "summary"]
 
@@ -85,7 +87,7 @@ class Closer:
     def __init__(
         self,
         writer: BarWriter,
-        fetcher: Fetcher,
+        fetcher: "Fetcher",
         clock: Clock,
         grace: Grace,
         *,

@@ -8,9 +8,13 @@ could not begin for another reason, or its store's file was removed. Else it nev
 tried again, for ever.
 """
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # in vain while hundreds of modules are read, of which all stay: a tenth of the start
+
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -20,30 +24,26 @@ import sys
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from shm import SlotState, Spec, StoreReader, StoreWriter
-from shm.segment import group_number
+from shm.segment import group_number, segment_path
 
 from . import funding_columns, snapshot
 from .alerts.feed import Feed
 from .backfill import UNKNOWN, Answer
 from .bar import COLUMNS, N_COLUMNS, origin_ms
 from .binance.protocol import Kline, SymbolInfo
-from .binance.rest import RestClient
-from .binance.websocket import KlineStreams, StreamEvent
 from .binance.weights import Governor
 from .children import Children, commands
 from .clock import Clock
-from .closing import Closer, Completed
+from .closing import Closer
 from .config import Config, Hosts, load_config, mask_url, secrets_of, stream_urls
 from .console import Console
 from .embedded import EmbeddedExchange
-from .errors import BmacError, ConfigError, ExchangeError, ShmError, WriterLocked
-from .fetcher import Fetcher
-from .funding import Funding
+from .errors import BmacError, ConfigError, ExchangeError, ShmError, SnapshotError, WriterLocked
 from .grace import Grace
 from .progress import Progress
 from .quiet import Quiet
@@ -51,6 +51,11 @@ from .tables import ExchangeInfoTable
 from .timekeeper import Timekeeper
 from .universe import Universe, changes, choose, is_delivered, slots_low
 from .writer import PENDING, BarWriter, Counts, Origin, State
+
+if TYPE_CHECKING:
+    from .binance.websocket import StreamEvent
+    from .closing import Completed
+    from .funding import Funding
 
 __all__ = ["COUNTERS", "Collector", "main", "spec_of"]
 
@@ -95,6 +100,8 @@ COUNTERS: Final = (*_COUNTED, *_GAUGES, *_NOW)
 (weight_used_1m; last_complete_ms, grace_ms: exchange ms; loop_lag_ms: wall ms)."""
 
 _T = TypeVar("_T")
+_Read = tuple[snapshot.Snapshot | None, list[SnapshotError]]
+"""What `snapshot.load_latest` gives."""
 
 
 def spec_of(config: Config, source: str) -> Spec:
@@ -131,6 +138,7 @@ class Collector:
         self.embedded: EmbeddedExchange | None = None
         self.children: Children | None = None
         self.funding: Funding | None = None
+        self._reading: asyncio.Future[_Read] | None = None  # of a snapshot, begun early
         self.alerts = Feed(config)
         self.console = Console(config)
         self.symbols: dict[str, int] = {}  # wanted now -> listed at, ms
@@ -169,12 +177,13 @@ class Collector:
                 await self._end_children()
                 return 0
             rest_url, urls, source = finding.result()
-            store = self._open_store(source)
+            opening = asyncio.get_running_loop().run_in_executor(None, self._open_store, source)
             try:
-                self._build(store, rest_url, urls)
+                await self._build(opening, source, rest_url, urls)
             except BaseException:
-                store.close()
+                (await opening).close()  # if it is that which failed, it says so once more
                 raise
+            store = opening.result()
         except (ShmError, BmacError, OSError) as error:
             self.alerts.tell("error", f"the collector could not begin: {type(error).__name__}: {error}")
             await self._end_children()
@@ -246,7 +255,7 @@ class Collector:
 
     # ------------------------------------------------------------------------------------------ beginning
 
-    async def _begin_funding(self, funding: Funding) -> None:
+    async def _begin_funding(self, funding: "Funding") -> None:
         """History is written with its funding rates, so these come first, as long as they come."""
         self._spawn("funding", funding.run)
         funding.progress_at = time.monotonic()
@@ -289,10 +298,22 @@ class Collector:
             group=config.store.group,
         )
 
-    def _build(self, store: StoreWriter, rest_url: str | None, urls: tuple[str, ...]) -> None:
+    async def _build(
+        self, opening: asyncio.Future[StoreWriter], source: str, rest_url: str | None, urls: tuple[str, ...]
+    ) -> None:
         """Everything that works on the store, wired together."""
         config = self.config
-        self.store = store
+        if config.snapshot.enabled and not segment_path(config.store_name, config.store.directory).exists():
+            spec = spec_of(config, source)
+            self._reading = asyncio.get_running_loop().run_in_executor(None, self._read_snapshot, spec)
+        # The way to the exchange is half a second of imports. Meanwhile, on another processor, a new store's
+        # memory is taken and the snapshot read: docs/decisions/0070-a-quick-start.md.
+        from .binance.rest import RestClient
+        from .binance.websocket import KlineStreams
+        from .fetcher import Fetcher
+        from .funding import Funding
+
+        store = self.store = await opening
         mode, group = int(config.store.mode, 8), config.store.group
         self.table = ExchangeInfoTable(store, mode, group_number(mode, group))
         self.clock = clock = Clock(config.rate)
@@ -373,6 +394,9 @@ class Collector:
             on_pending=lambda symbols: self._look_soon.set(),
             on_completed=self._on_completed,
         )
+        if not gc.isenabled():  # since the program began: what was made so far is here to stay
+            gc.freeze()
+            gc.enable()
 
     def _state_file(self, rest_url: str | None) -> Any:
         """Where a ban survives a restart. The embedded exchange's end with it."""
@@ -386,22 +410,31 @@ class Collector:
             return None
         return folder / f"weight-{self.config.market.weight_pool}.json"
 
+    def _read_snapshot(self, spec: Spec, now_ms: float | None = None) -> _Read:
+        directory = self.config.path(self.config.snapshot.directory)
+        return snapshot.load_latest(directory, self.config.store_name, spec, now_ms=now_ms)
+
+    async def _newest_snapshot(self) -> _Read:
+        """The newest usable snapshot, and why newer ones were not used."""
+        reading, self._reading = self._reading, None
+        now_ms, problems = self.clock.now_ms(), list[SnapshotError]()
+        if reading is not None:
+            found, problems = await reading
+            if found is None or found.meta.close_ms <= now_ms:
+                return found, problems
+            # It was read before the time was known, and is of the future; an older one may do.
+        found, more = await asyncio.to_thread(self._read_snapshot, self.store.spec, now_ms)
+        return found, problems + more
+
     async def _load_snapshot(self, universe: Universe) -> None:
         """Bars of the newest usable snapshot, for symbols that the store does not hold yet."""
         config = self.config
         wanted = [symbol for symbol in universe.symbols if symbol not in self.writer.series]
         if not config.snapshot.enabled or not wanted or not self.clock.synced:
             return
-        directory = config.path(config.snapshot.directory)
         started = time.monotonic()
         try:
-            found, problems = await asyncio.to_thread(
-                snapshot.load_latest,
-                directory,
-                config.store_name,
-                self.store.spec,
-                now_ms=self.clock.now_ms(),
-            )
+            found, problems = await self._newest_snapshot()
         except Exception:  # whatever a file holds, REST has the bars
             self._bug("snapshot")
             return
@@ -560,7 +593,7 @@ class Collector:
 
     # ---------------------------------------------------------------------------------------------- events
 
-    def _on_completed(self, done: Completed) -> None:
+    def _on_completed(self, done: "Completed") -> None:
         try:
             self.console.completed(done)
             self.alerts.bar(done.run_time, done.n_active, done.pending)
@@ -581,7 +614,7 @@ class Collector:
         self._notifying = False
         self.store.notify()
 
-    def _on_stream(self, event: StreamEvent) -> None:
+    def _on_stream(self, event: "StreamEvent") -> None:
         if event.kind == "lost":
             self._lost.add(event.group)
             log.warning("stream %d lost (%d symbols): %s", event.group, len(event.symbols), event.detail)
@@ -860,7 +893,7 @@ def main(cfg: str, seconds: float = 0.0, bars: int = 0, strict: bool = False) ->
         log.warning("%s", warning)
     if config.proxy:
         log.info("proxy %s", config.proxy if config.proxy == "env" else mask_url(config.proxy))
-    gc.freeze()
+    gc.disable()  # until everything is imported and built: it would find nothing
     status = asyncio.run(_run(Collector(config, seconds=seconds, bars=bars)))
     raise SystemExit(status)
 

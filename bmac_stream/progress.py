@@ -1,12 +1,14 @@
 """How far the history is: a bar on a terminal, a line now and then elsewhere."""
 
 import logging
+import sys
 import time
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from rich import progress
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
 
 __all__ = ["Progress"]
 
@@ -24,26 +26,35 @@ class Progress:
     """
 
     def __init__(
-        self, n_symbols: int, weight_limit: int, console: Console | None = None, *, lines: bool = True
+        self, n_symbols: int, weight_limit: int, console: "Console | None" = None, *, lines: bool = True
     ) -> None:
         self._lines = lines
         self._n_symbols = n_symbols
         self._weight_limit = weight_limit
         self._started = time.monotonic()
         self._next_line = self._started + LINE_EVERY_S
+        self._bar: Bar | None = None
+        if n_symbols and (console is not None or sys.stdout.isatty()):
+            self._show_bar(console)
+
+    def _show_bar(self, console: "Console | None") -> None:
+        """A bar, if the console is a terminal. rich is 40 ms of imports, and most collectors have none."""
+        from rich import progress
+        from rich.console import Console
+
         console = console or Console()
-        self._bar: progress.Progress | None = None
-        if console.is_terminal and n_symbols:
-            self._bar = progress.Progress(
-                progress.TextColumn("history"),
-                progress.BarColumn(),
-                progress.MofNCompleteColumn(),
-                progress.TextColumn("symbols, weight {task.fields[weight]}, left"),
-                progress.TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            )
-            self._task = self._bar.add_task("history", total=n_symbols, weight="0")
+        if not console.is_terminal:
+            return
+        self._bar = progress.Progress(
+            progress.TextColumn("history"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("symbols, weight {task.fields[weight]}, left"),
+            progress.TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("history", total=self._n_symbols, weight="0")
 
     def __enter__(self) -> Self:
         if self._bar is not None:

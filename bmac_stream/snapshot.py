@@ -107,6 +107,11 @@ class SnapshotMeta(msgspec.Struct, frozen=True, kw_only=True):
         """Number of the newest bar of any symbol, -1 if the file holds none."""
         return max((g0 + n - 1 for _, g0, n in self.symbols), default=-1)
 
+    @property
+    def close_ms(self) -> int:
+        """When the newest bar of any symbol closes; `origin_ms` if the file holds none."""
+        return self.origin_ms + (self.last_g + 1) * self.interval_ms
+
 
 class Expected(Protocol):
     """What a snapshot is compared with; shm.Spec is one."""
@@ -352,12 +357,10 @@ def _load_open(path: Path, file: Any, expected: Expected | None, now_ms: float |
     meta = _read_meta(path, footer.metadata or {})
     if expected is not None:
         _refuse_foreign(path, meta, expected)
-    if now_ms is not None:
-        closes = meta.origin_ms + (meta.last_g + 1) * meta.interval_ms
-        if meta.symbols and closes > now_ms:
-            raise SnapshotForeign(
-                f"snapshot {path}: its newest bar closes at {closes}, but the exchange's time is {now_ms:.0f}"
-            )
+    if now_ms is not None and meta.symbols and meta.close_ms > now_ms:
+        raise SnapshotForeign(
+            f"snapshot {path}: its newest bar closes at {meta.close_ms}, the exchange's time is {now_ms:.0f}"
+        )
     parquet = pq.ParquetFile(
         file, metadata=footer, page_checksum_verification=True, read_dictionary=["symbol"]
     )

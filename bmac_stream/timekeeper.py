@@ -8,12 +8,14 @@ import asyncio
 import logging
 import math
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from .binance.rest import RestClient
 from .clock import Clock
 from .errors import ExchangeError
 from .quiet import Quiet
+
+if TYPE_CHECKING:
+    from .binance.rest import RestClient
 
 __all__ = ["Timekeeper"]
 
@@ -40,7 +42,7 @@ class Timekeeper:
     jumps  how often the clock was moved by more than JUMP_MS (scaled by the rate), or refused to be
     """
 
-    def __init__(self, rest: RestClient, clock: Clock, every_s: float) -> None:
+    def __init__(self, rest: "RestClient", clock: Clock, every_s: float) -> None:
         self.jumps = 0
         self._rest = rest
         self._clock = clock

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bmac_stream import snapshot
 from bmac_stream.bar import bar_number
 from bmac_stream.client import SymbolRows
 from bmac_stream.collector import COUNTERS, Collector, _Redact, main, spec_of
@@ -23,6 +24,7 @@ from bmac_stream.errors import NetworkError
 from bmac_stream.simulator import Simulator
 from bmac_stream.simulator.generator import GeneratedMarket, GeneratorConfig
 from bmac_stream.simulator.listing import delivery_ms_of
+from bmac_stream.snapshot import SnapshotMeta
 from bmac_stream.writer import State
 from shm import Status, StoreReader, StoreWriter
 
@@ -223,6 +225,29 @@ async def test_a_start_from_a_snapshot_asks_only_for_what_is_missing(tmp_path: P
         assert counts["snapshot_bars"] >= 8 * 500
         assert asked <= len(collector.symbols) + collector.fetcher.repairs
         run.check()
+
+
+async def test_a_snapshot_of_the_future_that_was_read_ahead_gives_way_to_an_older_one(
+    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is read before the exchange's time is known."""
+    async with running(tmp_path, store_name, snapshot={"every_bars": 1, "min_interval_sec": 0}) as run:
+        await run.start()
+        await run.live()
+        folder = tmp_path / "snapshot"
+        await run.until("a snapshot", lambda: list(folder.glob("*.parquet")), 30)
+        assert await run.end() == 0
+        good = snapshot.load(snapshot.generations(folder, store_name)[0])
+        later = [rows._replace(g0=rows.g0 + 10_000) for rows in good]
+        bad = snapshot.write(folder, good.meta, later)
+        for path in list(tmp_path.glob("bmac.*")):  # noqa: ASYNC240  # two files
+            path.unlink()
+        await run.start()
+        await run.live()
+        run.check()
+        assert run.counts()["snapshot_bars"] >= 4 * 60
+        assert f"snapshot not used: snapshot {bad}: its newest bar closes at" in caplog.text
+        assert bad.exists(), "it is no damaged one"
 
 
 async def test_symbols_become_readable_as_they_finish(tmp_path: Path, store_name: str) -> None:
@@ -629,6 +654,9 @@ async def test_a_snapshot_that_fits_nothing_is_a_counted_bug_and_rest_has_the_ba
 ) -> None:
     class Found:
         path = tmp_path / "snapshot.parquet"
+        meta = SnapshotMeta(
+            store="s", source="x", interval_ms=MINUTE, origin_ms=0, columns=("close",), window=20
+        )
 
         def __contains__(self, symbol: str) -> bool:
             return True
@@ -774,7 +802,7 @@ def test_what_cannot_be_built_is_told_and_leaves_the_store_free(
     def fails(*_: Any, **__: Any) -> None:
         raise NetworkError("ca_file cannot be used")
 
-    monkeypatch.setattr("bmac_stream.collector.RestClient", fails)
+    monkeypatch.setattr("bmac_stream.binance.rest.RestClient", fails)
     assert asyncio.run(Collector(config).run()) == 1
     assert "ca_file cannot be used" in capsys.readouterr().err
     StoreWriter.open(store_name, spec_of(config, "custom:127.0.0.1:9"), directory=tmp_path).close()
@@ -836,6 +864,16 @@ def test_nothing_that_is_logged_shows_a_secret(caplog: pytest.LogCaptureFixture)
     text = hide.format(record)
     assert "Traceback" in text
     assert "hunter2x" not in text
+
+
+def test_importing_the_collector_brings_nothing_that_can_wait() -> None:
+    """While the way to the exchange is imported, threads make the store's file and read the snapshot."""
+    late = ("aiohttp", "websockets", "rich", "pandas", "bmac_stream.recorder", "bmac_stream.client")
+    program = f"import bmac_stream.collector, sys; print([one for one in {late} if one in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPO
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_strict_makes_an_unknown_key_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
