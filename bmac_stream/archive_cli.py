@@ -68,6 +68,7 @@ def verify(
     sample: int = 2000,
     offline: bool = False,
     inner: bool = False,
+    absent: bool = False,
     repair: bool = False,
     json: bool = False,
     seed: int | None = None,
@@ -79,6 +80,7 @@ def verify(
     sample     bars to compare, about; 0: none
     offline    ask nobody
     inner      look for gaps only between a symbol's own first and last bar
+    absent     ask again for bars that are noted as absent
     repair     put right what can be: damaged files aside, missing bars fetched, wrong ones corrected
     json       one JSON object with every fault
     seed       of the choice of the sample
@@ -92,7 +94,14 @@ def verify(
     reports = [
         asyncio.run(
             archive_verify.verify(
-                data, config=config, ask=not offline, sample=sample, inner=inner, repair=repair, seed=seed
+                data,
+                config=config,
+                ask=not offline,
+                sample=sample,
+                inner=inner,
+                absent=absent,
+                repair=repair,
+                seed=seed,
             )
         )
         for data in archive.find(str(directory))
@@ -111,10 +120,17 @@ def verify(
             print(f"... and {len(one.faults) - _SHOWN} more (--json has all)")
         for note in one.notes[:_SHOWN]:
             print(f"note: {note}")
+        for hole in one.absent[:_SHOWN]:
+            print(
+                f"absent by the exchange's word: {hole.symbol}: {hole.n} bars, {_text(hole.first)} to"
+                f" {_text(hole.end - (hole.end - hole.first) // hole.n)} UTC (open_time)"
+            )
+        if len(one.absent) > _SHOWN:
+            print(f"... and {len(one.absent) - _SHOWN} more spans (--json has all)")
         mended = sum(fault.repaired for fault in one.faults)
         print(
             f"{one.data_set}: {one.n_files} files, {one.n_symbols} symbols, {one.n_bars} bars"
-            f" from {_text(one.first)} to {_text(one.end)}, {one.n_absent} known to be absent,"
+            f" from {_text(one.first)} to {_text(one.end)}, {one.n_absent} absent by the exchange's word,"
             f" {one.n_corrected} corrected, {one.n_compared} compared:"
             f" {len(one.faults) - mended} faults, {mended} repaired"
         )

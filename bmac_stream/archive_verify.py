@@ -8,11 +8,15 @@ Found are, by name (`Fault.kind`):
     bad_bar     a bar that no exchange says: not low <= open, close <= high, not finite, a negative amount
     gap         bars that are neither there nor known to be absent
     differs     a bar that the exchange says otherwise when it is asked; extra: one that it says it has not
+    not_absent  bars that are noted as absent, and the exchange has them: looked for on demand only
     unasked     the exchange could not be asked
 
 A gap is a hole between a symbol's first and last bar; where the exchange can be asked, also what lies between
 the data set's first bar (or the symbol's listing) and the symbol's first bar, and, for a symbol that trades,
 between its last bar and the data set's last.
+
+Bars that are absent are so by the exchange's word alone: it was asked, and lacked them. A data set does not
+keep whether a later bar stood in that answer. They are no gap, and are reported apart (`Report.absent`).
 
 With `repair`, damaged files are set aside, bars that are missing are fetched, those that the exchange has
 none of are noted as absent, and bars that differ are corrected, visibly (bmac_stream.archive).
@@ -33,8 +37,8 @@ import numpy.typing as npt
 
 from bmac_stream.archive import DataSet
 from bmac_stream.archive_file import REST, Rows
-from bmac_stream.backfill import ABSENT, BAR, Page, cover, judge, spans
-from bmac_stream.bar import COLUMNS, INTERVALS_MS, N_COLUMNS, origin_ms
+from bmac_stream.backfill import ABSENT, BAR, Answer, Page, cover, judge, spans
+from bmac_stream.bar import COLUMNS, INTERVALS_MS, N_COLUMNS, origin_ms, utc_text
 from bmac_stream.binance.markets import MARKETS, TRADE_TYPES
 from bmac_stream.binance.rest import RestClient, retry
 from bmac_stream.binance.weights import Governor
@@ -49,7 +53,7 @@ from bmac_stream.errors import (
     HistoryForeign,
 )
 
-__all__ = ["Exchange", "Fault", "Report", "connect", "verify"]
+__all__ = ["Absent", "Exchange", "Fault", "Report", "connect", "verify"]
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -58,6 +62,8 @@ Span = tuple[int, int]
 PAGE: Final = 99
 """Bars of one comparison: what a request of the least weight brings."""
 ATTEMPTS: Final = 4
+DENIALS: Final = 3
+"""So many answers must lack a bar before it is absent, unless a later row is in the answer."""
 SHARE: Final = 0.5
 """Of the exchange's weight: a collector on the same address needs the rest."""
 
@@ -77,8 +83,18 @@ class Fault(msgspec.Struct, kw_only=True):
     repaired: bool = False
 
 
+class Absent(msgspec.Struct, kw_only=True):
+    """Consecutive bars that are absent by the exchange's word. Open times, ms UTC: bars of [first, end)."""
+
+    symbol: str
+    n: int
+    first: int
+    end: int
+
+
 class Report(msgspec.Struct, kw_only=True):
-    """What was found. n_compared: bars that the exchange was asked for; n_absent: known holes."""
+    """What was found. n_compared: bars that the exchange was asked for; absent, n_absent of them: those that it
+    has none of, by its word."""
 
     data_set: str
     source: str = ""
@@ -92,6 +108,7 @@ class Report(msgspec.Struct, kw_only=True):
     end: int = 0
     faults: list[Fault] = []
     notes: list[str] = []
+    absent: list[Absent] = []
 
     @property
     def clean(self) -> bool:
@@ -109,7 +126,19 @@ class Exchange:
         self.rest, self.clock, self.source = rest, clock, source
 
     async def ask(self, symbol: str, interval: str, page: Page) -> tuple[F64, npt.NDArray[np.uint8]]:
-        """(values float64 [9, n], backfill's status uint8 [n]) of a page's bars. ExchangeError."""
+        """(values float64 [9, n], backfill's status uint8 [n]) of a page's bars. ExchangeError.
+
+        What an answer lacks at its end, where no later row proves that it is whole, is absent only if DENIALS
+        answers lack it.
+        """
+        for _ in range(DENIALS):
+            answer, newest = await self._ask(symbol, interval, page)
+            if not (np.flatnonzero(answer.status == ABSENT) + page.g > newest).any():
+                break
+        return answer.values.T, answer.status
+
+    async def _ask(self, symbol: str, interval: str, page: Page) -> tuple[Answer, int]:
+        """The answer to one request, and the newest bar in it; -1: none."""
         interval_ms, origin = INTERVALS_MS[interval], origin_ms(interval)
         bad: list[tuple[int, str]] = []
         sent_ms = self.clock.now_ms()
@@ -124,9 +153,10 @@ class Exchange:
             ),
             attempts=ATTEMPTS,
         )
+        numbers = (rows.open_time - origin) // interval_ms
         answer = judge(
             page,
-            (rows.open_time - origin) // interval_ms,
+            numbers,
             rows.values,
             sent_ms=sent_ms,
             uncertainty_ms=self.clock.uncertainty_ms,
@@ -134,7 +164,7 @@ class Exchange:
             interval_ms=interval_ms,
             spoiled=np.array([(time - origin) // interval_ms for time, _ in bad], np.int64),
         )
-        return answer.values.T, answer.status
+        return answer, int(numbers[-1]) if len(numbers) else -1
 
 
 @asynccontextmanager
@@ -246,7 +276,7 @@ class _Verifier:
         data, report = self.data, self.report
         if (data.journal / "commit.json").exists():
             self.fault("unfinished", "a change of the data set was not finished", file=str(data.journal))
-        found = data.look()
+        found, absent = data.look(), _Coverage()
         for path in found.foreign:
             if path.suffix == ".parquet":
                 self.fault("stray", f"{path}: not a file of this data set", file=str(path))
@@ -283,11 +313,17 @@ class _Verifier:
                 nothing = np.empty(0, np.int64)
                 times = np.union1d(bars.get(symbol, nothing), holes.get(symbol, nothing))
                 report.n_absent += len(holes.get(symbol, nothing))
+                absent.add(symbol, (holes.get(symbol, nothing) - self.time_of(0)) // data.interval_ms)
                 self.coverage.add(symbol, (times - self.time_of(0)) // data.interval_ms)
         every = [*self.coverage.spans.values(), *self._promised.values()]
         self.first_g = min((g for one in every for g, _ in one), default=0)
         self.end_g = max((end for one in every for _, end in one), default=0)
         report.source = data.source or ""
+        report.absent = [
+            Absent(symbol=symbol, n=end - g, first=self.time_of(g), end=self.time_of(end))
+            for symbol, known in sorted(absent.spans.items())
+            for g, end in known
+        ]
         report.n_symbols = len(self.coverage.spans)
         if every:
             report.first, report.end = self.time_of(self.first_g), self.time_of(self.end_g)
@@ -302,7 +338,8 @@ class _Verifier:
             wrong = rows.open_time[~right]
             self.fault(
                 "bad_bar",
-                f"{path}: {len(wrong)} bars of {rows.symbol} cannot be, the first opens at {wrong[0]}",
+                f"{path}: {len(wrong)} bars of {rows.symbol} cannot be, the first opens at"
+                f" {utc_text(wrong[0])} UTC",
                 file=str(path),
                 symbol=rows.symbol,
                 first=int(wrong[0]),
@@ -409,6 +446,7 @@ class _Verifier:
                 if at == len(numbers) or numbers[at] != g or g not in wanted:
                     continue
                 self.report.n_compared += 1
+                when = f"{utc_text(self.time_of(g))} UTC (open_time)"
                 where: dict[str, Any] = {
                     "file": str(data.path_of(start)),
                     "symbol": symbol,
@@ -416,11 +454,11 @@ class _Verifier:
                     "end": self.time_of(g + 1),
                 }
                 if status[i] == BAR and (values[:, i] != ours.values[:, at]).any():
-                    text = f"{symbol} {self.time_of(g)}: {_said(ours.values[:, at], values[:, i])}"
+                    text = f"{symbol} {when}: {_said(ours.values[:, at], values[:, i])}"
                     faults.append(self.fault("differs", text, **where))
                     right.append((g, values[:, i]))
                 elif status[i] == ABSENT:
-                    self.fault("extra", f"{symbol} {self.time_of(g)}: the exchange has no such bar", **where)
+                    self.fault("extra", f"{symbol} {when}: the exchange has no such bar", **where)
         if repair and right:
             times = np.array([self.time_of(g) for g, _ in right], np.int64)
             rows = Rows.fresh(symbol, times, np.column_stack([v for _, v in right]), REST)
@@ -434,10 +472,10 @@ class _Verifier:
                 if fault.kind == "bad_bar" and (fault.symbol, fault.file) == (symbol, faults[0].file):
                     fault.repaired = mended >= set(self.wrong.get((start, symbol), ()))
 
-    async def fill(self, exchange: Exchange, holes: dict[str, list[Span]]) -> None:
-        """Fetch what is missing, file by file; what the exchange has none of is noted as absent."""
+    def _by_file(self, wanted: dict[str, list[Span]]) -> list[tuple[int, dict[str, list[int]]]]:
+        """Bars by the file that they lie in: (its start, symbol -> numbers), ascending."""
         by_start: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for symbol, found in holes.items():
+        for symbol, found in sorted(wanted.items()):
             for begin, end in found:
                 at = begin
                 while at < end:
@@ -445,10 +483,43 @@ class _Verifier:
                     stop = max(at + 1, min(end, self.g_of(start + self.data.span_ms)))
                     by_start[start][symbol] += range(at, stop)
                     at = stop
-        for start, wanted in sorted(by_start.items()):
+        return sorted(by_start.items())
+
+    async def ask_again(self, exchange: Exchange, repair: bool) -> None:
+        """Ask for what is noted as absent; what the exchange has now is a fault, or is brought in."""
+        noted: dict[str, list[Span]] = defaultdict(list)
+        for one in self.report.absent:
+            noted[one.symbol].append((self.g_of(one.first), self.g_of(one.end)))
+        for start, wanted in self._by_file(noted):
+            rows: list[Rows] = []
+            faults: list[Fault] = []
+            for symbol, numbers in wanted.items():
+                try:
+                    found, _ = await self._fetch(exchange, symbol, numbers)
+                except ApiError as error:
+                    self.report.notes.append(f"{symbol} could not be asked for: {error}")
+                    continue
+                if not len(found.open_time):
+                    continue
+                rows.append(found)
+                first, last = int(found.open_time[0]), int(found.open_time[-1])
+                text = f"{symbol}: {len(found.open_time)} bars that are noted as absent are there,"
+                text += f" {utc_text(first)} to {utc_text(last)} UTC (open_time)"
+                end, file = last + self.data.interval_ms, str(self.data.path_of(start))
+                faults.append(self.fault("not_absent", text, symbol=symbol, file=file, first=first, end=end))
+            if repair and rows:
+                with self.data.change(REST, "verify") as change:
+                    change.update(start, lambda rows=rows: rows)  # type: ignore[misc]
+                    change.commit()
+                for fault in faults:
+                    fault.repaired = True
+
+    async def fill(self, exchange: Exchange, holes: dict[str, list[Span]]) -> None:
+        """Fetch what is missing, file by file; what the exchange has none of is noted as absent."""
+        for start, wanted in self._by_file(holes):
             rows: list[Rows] = []
             absent: dict[str, I64] = {}
-            for symbol, numbers in sorted(wanted.items()):
+            for symbol, numbers in wanted.items():
                 try:
                     got = await self._fetch(exchange, symbol, numbers)
                 except ApiError as error:
@@ -501,6 +572,7 @@ async def verify(
     ask: bool = True,
     sample: int = 2000,
     inner: bool = False,
+    absent: bool = False,
     repair: bool = False,
     seed: int | None = None,
 ) -> Report:
@@ -511,6 +583,7 @@ async def verify(
     sample  bars that are compared, about; 0: none
     inner   gaps are only looked for between a symbol's own first and last bar (data sets of imports whose
             symbols begin and end where the files did)
+    absent  ask again for bars that are noted as absent
     repair  put right what can be
     seed    of the choice of bars
     """
@@ -522,6 +595,8 @@ async def verify(
     if ask and config is None and data.source != "binance":
         report.notes.append(f"no exchange was asked: the bars are of {data.source!r}, give the config")
         ask = False
+    if absent and not ask and report.absent:
+        report.notes.append("bars that are noted as absent were not asked for again: no exchange was asked")
     limits: dict[str, Span] = {}
     unread = {f.first for f in report.faults if f.kind in ("damaged", "foreign") and not f.repaired}
     if not ask:
@@ -543,6 +618,8 @@ async def verify(
                 for symbol, fault in faults:
                     begin, end = run.g_of(fault.first), run.g_of(fault.end)
                     fault.repaired = not any(g < end and stop > begin for g, stop in left.get(symbol, ()))
+            if absent:
+                await run.ask_again(exchange, repair)
             await run.compare(exchange, repair)
     except ExchangeError as error:
         if not any(fault.kind == "gap" for fault in report.faults):
@@ -572,7 +649,8 @@ def _note_gaps(
             first, stop = run.time_of(begin), run.time_of(end)
             if any(start <= first and stop <= start + run.data.span_ms for start in unread):
                 continue  # that is said already
-            text = f"{symbol}: {end - begin} bars are missing from {first} to {stop} (open_time, ms UTC)"
+            text = f"{symbol}: {end - begin} bars are missing, {utc_text(first)} to"
+            text += f" {utc_text(run.time_of(end - 1))} UTC (open_time)"
             found.append((symbol, run.fault("gap", text, symbol=symbol, first=first, end=stop)))
     return found
 

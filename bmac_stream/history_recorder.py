@@ -37,7 +37,7 @@ import pyarrow as pa
 
 from bmac_stream.archive import DataSet
 from bmac_stream.archive_file import STORE, Rows
-from bmac_stream.bar import COLUMNS, N_COLUMNS
+from bmac_stream.bar import COLUMNS, N_COLUMNS, utc_text
 from bmac_stream.client import Store, attach
 from bmac_stream.config import load_config
 from bmac_stream.errors import (
@@ -222,10 +222,10 @@ class HistoryRecorder:
             return
         first, end = self.store.open_time_of(begin_g), self.store.open_time_of(end_g)
         log.warning(
-            "bars from %d to %d (open_time, ms UTC; %d of each symbol) are lost: the store no longer held"
+            "bars from %s to %s UTC (open_time; %d of each symbol) are lost: the store no longer held"
             " them. `python -m bmac_stream history verify %s --repair` fetches them",
-            first,
-            end - self.store.interval_ms,
+            utc_text(first),
+            utc_text(end - self.store.interval_ms),
             end_g - begin_g,
             self.data.folder,
         )

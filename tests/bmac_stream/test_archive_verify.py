@@ -17,11 +17,12 @@ import pytest
 from bmac_stream import archive_verify
 from bmac_stream.archive import DataSet
 from bmac_stream.archive_file import STORE, BarFile, Rows
-from bmac_stream.archive_verify import Report, connect, verify
+from bmac_stream.archive_verify import Absent, Report, connect, verify
 from bmac_stream.backfill import ABSENT, BAR, Page
 from bmac_stream.bar import COLUMNS
 from bmac_stream.binance.markets import MARKETS
 from bmac_stream.binance.protocol import ExchangeInfo, Klines, SymbolInfo
+from bmac_stream.binance.rest import RestClient
 from bmac_stream.cli import main
 from bmac_stream.clock import Clock
 from bmac_stream.config import Config, load_config
@@ -166,6 +167,49 @@ def test_known_holes_are_no_gaps(tmp_path: Path, truth: Truth) -> None:
     data = make(tmp_path / "h", truth, missing={"BTCUSDT": [5, 6]}, absent={"BTCUSDT": [5, 6]})
     report = look(data, truth)
     assert not report.faults and report.n_absent == 2
+    hole = Absent(symbol="BTCUSDT", n=2, first=truth.first_ms + 5 * HOUR, end=truth.first_ms + 7 * HOUR)
+    assert report.absent == [hole]
+
+
+def test_absent_bars_are_asked_for_again_on_demand(tmp_path: Path, truth: Truth) -> None:
+    """What the exchange lacked when it was asked, it may have now: an hour of trouble is no hole for ever."""
+    gone = {"BTCUSDT": [5, 6, 40], "SOLUSDT": [6]}
+    data = make(tmp_path / "h", truth, missing=gone, absent=gone)
+    assert not look(data, truth).faults
+    report = look(data, absent=True)
+    assert not report.faults and "not asked for again" in report.notes[-1]
+    report = look(data, truth, absent=True)
+    assert kinds(report) == ["not_absent"] * 3 and not report.clean
+    spans = [
+        (f.symbol, (f.first - truth.first_ms) // HOUR, (f.end - truth.first_ms) // HOUR)
+        for f in report.faults
+    ]
+    assert sorted(spans) == [("BTCUSDT", 5, 7), ("BTCUSDT", 40, 41), ("SOLUSDT", 6, 7)]
+    assert look(data, truth).n_absent == 4, "without repair nothing is changed"
+    mended = look(data, truth, absent=True, repair=True)
+    assert mended.clean and kinds(mended) == ["not_absent"] * 3
+    assert_true(data, truth)
+    assert look(data, truth, absent=True).absent == []
+
+
+def test_one_short_answer_makes_no_bar_absent(
+    tmp_path: Path, truth: Truth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that lacks its end, with no later row to prove it whole, is asked for again, twice."""
+    data = make(tmp_path / "h", truth, missing={"BTCUSDT": [5, 6]})
+    real, short = RestClient.klines, [2]
+
+    async def klines(self: RestClient, *args: Any, **more: Any) -> Klines:
+        rows = await real(self, *args, **more)
+        if short[0]:
+            short[0] -= 1
+            return rows._replace(open_time=rows.open_time[:0], values=rows.values[:0])
+        return rows
+
+    monkeypatch.setattr(RestClient, "klines", klines)
+    mended = look(data, truth, inner=True, sample=0, repair=True)
+    assert mended.clean and kinds(mended) == ["gap"] and short == [0]
+    assert_true(data, truth)
 
 
 def test_bars_that_differ_are_corrected_visibly(tmp_path: Path, truth: Truth) -> None:
@@ -229,7 +273,7 @@ def test_damaged_files_are_set_aside_and_fetched_again(
 def test_flipped_bits_are_never_silently_other_bars(tmp_path: Path, truth: Truth) -> None:
     """A bit anywhere in a file: it is damage, or nothing of it reaches a bar."""
     data = make(tmp_path / "h", truth)
-    start, path = next(iter(data.look().files.items()))
+    start, path = list(data.look().files.items())[1]  # a whole day, whatever the hour is now
     sound = path.read_bytes()
     with data.open(start) as file:
         before = [(r.symbol, r.open_time.tobytes(), r.values.tobytes()) for r in file]
@@ -375,13 +419,21 @@ def test_from_the_command_line(tmp_path: Path, truth: Truth, capsys: pytest.Capt
     make(root, truth, missing={"BTCUSDT": [5]})
     cfg = f"--cfg={truth.config.base_dir}"
     assert main(["history", "verify", str(root), "--offline"]) == 1
-    assert "FAULT gap: BTCUSDT: 1 bars are missing" in capsys.readouterr().out
+    assert "FAULT gap: BTCUSDT: 1 bars are missing, 20" in capsys.readouterr().out
     assert main(["history", "verify", str(root), cfg, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["clean"] is False and told["data_sets"][0]["faults"][0]["kind"] == "gap"
     assert main(["history", "verify", str(root), cfg, "--repair"]) == 0
     assert "repaired gap" in capsys.readouterr().out
     assert main(["history", "verify", str(root / "usdt_perp" / "1h"), cfg]) == 0
+    other = tmp_path / "other"
+    make(other, truth, missing={"BTCUSDT": [5, 6]}, absent={"BTCUSDT": [5, 6]})
+    assert main(["history", "verify", str(other), cfg]) == 0
+    said = capsys.readouterr().out
+    assert "absent by the exchange's word: BTCUSDT: 2 bars, 20" in said
+    assert "2 absent by the exchange's word," in said
+    assert main(["history", "verify", str(other), cfg, "--absent"]) == 1
+    assert "FAULT not_absent: BTCUSDT: 2 bars that are noted as absent are there" in capsys.readouterr().out
     assert main(["history", "verify", str(tmp_path / "nothing")]) == 1
     assert "no history there" in capsys.readouterr().err
 
