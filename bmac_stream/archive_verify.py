@@ -93,8 +93,8 @@ class Absent(msgspec.Struct, kw_only=True):
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What was found. n_compared: bars that the exchange was asked for; absent, n_absent of them: those that it
-    has none of, by its word."""
+    """What was found. n_compared: bars that the exchange was asked for; absent, n_absent of them: those that
+    it has none of, by its word."""
 
     data_set: str
     source: str = ""
