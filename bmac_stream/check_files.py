@@ -19,6 +19,8 @@ from bmac_stream.doctor import Check
 __all__ = ["directory_checks", "symbols_found"]
 
 NAMED: Final = 5
+WRITING_S: Final = 10.0
+"""A file that was last written so long ago is not being written: BMAC takes milliseconds for one."""
 """Files that are named of each kind of trouble."""
 _TABLES: Final = ("exginfo", "funding")
 
@@ -126,14 +128,16 @@ def _folder(folder: Path, config: Config, *, tables: bool) -> Iterator[Check]:
     data: dict[str, _File] = {}
     ready: dict[str, list[str]] = {}
     writers: Counter[str] = Counter()
-    damaged, foreign, strays, others = [], [], [], []
+    half: list[str] = []
+    broken: list[str] = []
+    foreign, strays, others = [], [], []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         stamped = parse_ready(path.name)
         if stamped is not None:
             ready.setdefault(stamped[0], []).append(stamped[1])
-        elif path.suffix[1:] not in EXTENSIONS.values():
+        elif path.suffix[1:] not in EXTENSIONS.values() or not path.is_file():  # a pipe would never end
             strays.append(path.name)
         elif path.suffix[1:] != ending:
             others.append(path.name)
@@ -146,7 +150,7 @@ def _folder(folder: Path, config: Config, *, tables: bool) -> Iterator[Check]:
                     data[path.stem] = _File(candles.run_time_ms, len(candles), "")
                 writers["this project" if isinstance(mark_of(path), _Mark) else "BMAC"] += 1
             except CandleFileDamaged as error:
-                damaged.append(str(error))
+                (half if _age_s(path) < WRITING_S else broken).append(str(error))
             except CandleFileError as error:
                 foreign.append(str(error))
     if data:
@@ -160,10 +164,14 @@ def _folder(folder: Path, config: Config, *, tables: bool) -> Iterator[Check]:
             "Strategies read them as they are. The collector writes anew: no history is taken from them."
         )  # fmt: skip
         yield Check(what, "ok", text, advice)
-    elif not (damaged or foreign):
+    elif not (half or broken or foreign):
         yield Check(what, "ok", f"{folder}: no data file")
     for level, texts, advice in (
-        ("warn", damaged, "Half written by a BMAC at this moment, or cut: it is replaced at the next bar."),
+        ("warn", half, "Written just now: half written by a BMAC at this moment, or cut. The file of a"
+                       " collected symbol is replaced at its next bar."),
+        ("warn", broken, "Cut, empty, or something else under such a name, and nobody is writing it. The file"
+                         " of a collected symbol is replaced at its next bar, others are left alone: move"
+                         " it away."),
         ("warn", foreign, "BMAC's readers would stumble over it. The file of a collected symbol is replaced,"
                           " others are left alone: move it away."),
     ):  # fmt: skip
@@ -218,6 +226,14 @@ def _ready(
             what, "warn", f"{folder}: another time than the data's newest bar: {_some(off, ', ')}",
             "Another zone (key ready_timezone), or a writer that was stopped between data and ready file.",
         )  # fmt: skip
+
+
+def _age_s(path: Path) -> float:
+    """How long ago it was written, seconds; 0 if it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _some(texts: list[str], joint: str = "\n") -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,30 @@ def test_files_that_are_cut_foreign_or_strange_are_named(tmp_path: Path) -> None
     ):
         assert all(word in said for word in words), (words, said)
     assert "notes.txt" in texts(found, "candle files", "ok")
+
+
+@pytest.mark.parametrize(("age_s", "says"), [(0, "half written"), (60, "nobody is writing it")])
+def test_what_is_said_of_a_file_that_is_not_whole(tmp_path: Path, age_s: float, says: str) -> None:
+    """Half written is what is being written; a stray of last year is not, and no bar will replace it."""
+    base = configured(tmp_path)
+    folder = bmac_files(base, "BTCUSDT")
+    path = folder / "notes-of-mine.pqt"
+    path.write_bytes(b"not parquet")
+    os.utime(path, (time.time() - age_s,) * 2)
+    said = texts(checks(base), "candle files", "warn")
+    assert "notes-of-mine.pqt: not a whole parquet file" in said and says in said
+    assert ("move it away" in said) == (age_s > 0)
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """A pipe under a symbol's name: who opens it waits for ever."""
+    base = configured(tmp_path)
+    folder = bmac_files(base, "BTCUSDT")
+    os.mkfifo(folder / "PIPEUSDT.pqt")
+    (folder / "DIRUSDT.pqt").mkdir()
+    found = checks(base)
+    assert levels(found) == {"ok"}
+    assert "not BMAC's: DIRUSDT.pqt, PIPEUSDT.pqt" in texts(found, "candle files", "ok")
 
 
 def test_files_of_the_first_live_bar_have_no_index_name(tmp_path: Path) -> None:
