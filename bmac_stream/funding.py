@@ -20,6 +20,7 @@ import numpy as np
 
 from shm import Spec, Status, StoreReader, StoreWriter
 
+from .bar import utc_text
 from .binance.protocol import FundingRate, PremiumIndex
 from .binance.rest import RestClient
 from .clock import Clock
@@ -256,7 +257,7 @@ class Funding:
             rows = await self._read(run_time) if asked else None
             store.add("misses" if rows is None else "reads")
             if asked and rows is None:
-                self._quiet.warning("miss", "no funding rates for run_time %d", run_time)
+                self._quiet.warning("miss", "no funding rates for run_time %s UTC", utc_text(run_time))
                 self._on_miss(run_time)
             await self._fill_up(store, g)
             self._publish(store, g, rows)
