@@ -118,7 +118,7 @@ def measure(figures: Figures, n_symbols: int = 500, rounds: int = 60) -> None:
             store.reader.wait(g - 1, 5.0, spin_us=5e6)
             there_ms.append((time.perf_counter_ns() - begin) / 1e6)
             token = store.panel_token(1)
-            whole[:] = store.data[:n_symbols, cells[0] : cells[-1] + 1, g % store.cap]
+            whole[:] = store.data[:n_symbols, cells[0] : cells[-1] + 1, store.cap + g % store.cap]
             end = time.perf_counter_ns()
             assert store.panel_valid(token) and token.g_end == g + 1
             assert np.isfinite(whole[:, 0]).all()

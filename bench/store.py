@@ -58,7 +58,8 @@ def next_bar(store: Any, slot: int, seen: int, timeout_ns: int, out: Any) -> int
         if count <= seen:
             return seen
         token = jit.begin(store, slot)
-        at = (token[0] - 1) % (store.data.shape[2] // 2)
+        cap = store.data.shape[2] // 2
+        at = cap + (token[0] - 1) % cap
         out[0] = token[0] - 1
         for k in range(out.size - 1):
             out[1 + k] = store.data[slot, k, at]
@@ -118,7 +119,8 @@ def read_newest(store: Any, n: int, out: Any) -> int:
     accepted = 0
     for _ in range(n):
         token = jit.begin(store, 0)
-        at = (token[0] - 1) % (store.data.shape[2] // 2)
+        cap = store.data.shape[2] // 2
+        at = cap + (token[0] - 1) % cap
         for k in range(out.size):
             out[k] += store.data[0, k, at]
         accepted += jit.valid(store, 0, 1, token)

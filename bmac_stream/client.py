@@ -42,7 +42,7 @@ from bmac_stream.errors import Lagging, StoreNotFound, SymbolNotFound, TableNotF
 from shm import PanelToken, Spec, Status, StoreReader, Token
 from shm.directory import slot_word
 from shm.jit import StoreArrays
-from shm.layout import SLOT_COUNT
+from shm.layout import SLOT_COUNT, first_cell
 from shm.ring import peek
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ class SymbolView:
         """Raw view of the last n bars of a column (all there are by default). KeyError: no such column."""
         row = self._rows[name]
         end, n = self._span(n)
-        low = (end - n) % self._file.cap
+        low = first_cell(end, n, self._file.cap)
         return row[low : low + n]
 
     def bars(self, n: int | None = None) -> Bars:
@@ -385,7 +385,7 @@ class SymbolView:
 
     def _bars(self, end: int, n: int) -> Bars:
         file = self._file
-        low = (end - n) % file.cap
+        low = first_cell(end, n, file.cap)
         rows = file.data[self.slot, :, low : low + n]
         return Bars(rows, self._file.places, end - n, file.interval_ms, file.origin_ms)
 
@@ -612,7 +612,7 @@ class Store:
         )
 
     def _panel(self, row: int, n: int, end: int, n_slots: int) -> F64:
-        low = (end - n) % self.cap
+        low = first_cell(end, n, self.cap)
         return self.data[:n_slots, row, low : low + n]
 
     # ---- waiting
@@ -701,7 +701,7 @@ class Store:
     def _arrived(self, g: int, seen_g: int) -> RunTime:
         names = self.panel_symbols
         # A copy of one cell per symbol. It may be overwritten `slack` bars later: then nothing is said of it.
-        status = self.data[: len(names), -1, g % self.cap].copy()
+        status = self.data[: len(names), -1, first_cell(g + 1, 1, self.cap)].copy()
         run_time = RunTime(self.open_time_of(g + 1))
         run_time.skipped = g - seen_g - 1 if seen_g >= 0 else 0
         for field, value in (("missing", Status.PENDING), ("absent", Status.ABSENT)):

@@ -58,6 +58,7 @@ from kernels.plan import Plan
 from kernels.run import Program, copy_slot, peek, read_outputs, replay, step_cross
 from kernels.state import dump, load, put_back
 from shm import SlotState, Status
+from shm.layout import first_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -501,7 +502,7 @@ class Engine:
         values[:, self.next_g < 0] = np.nan
         for early in np.flatnonzero(self.next_g > g):  # its own factors are of the bar after
             values[~self._is_cross, early] = np.nan
-            self._status[early] = self.store.reader.data[early, -1, g % self.store.cap]
+            self._status[early] = self.store.reader.data[early, -1, first_cell(g + 1, 1, self.store.cap)]
         if self._has_cross:
             self.members[:] = program.state[self.plan.member_row] == 1.0
         self._n_slots = self.store.reader.n_slots
@@ -613,7 +614,7 @@ class Engine:
 
     def _stored_status(self, first: int, n: int, n_slots: int) -> F64:
         """A view of the status of n bars, float64[n_slots, n]."""
-        cell = first % self.store.cap
+        cell = first_cell(first + n, n, self.store.cap)
         return self.store.reader.data[:n_slots, -1, cell : cell + n]
 
     def _step_all(self, first: int, stop: int, there: F64, begins: I64) -> None:
@@ -627,7 +628,7 @@ class Engine:
         program, data, cap = self.program, self.store.reader.data, self.store.cap
         n, n_slots = there.shape
         n_columns = data.shape[1]
-        source = data.ctypes.data + 8 * (first % cap)
+        source = data.ctypes.data + 8 * first_cell(stop, n, cap)
         untold = max(0, n - self.depth)
         inside = np.unique(begins[(begins > first) & (begins < stop)]) - first
         taken = [checkpoint.g - first for checkpoint in self._checkpoints if first < checkpoint.g <= stop]
@@ -985,7 +986,7 @@ class Engine:
             for slot in np.flatnonzero(self.next_g >= 0):
                 g = int(self.next_g[slot]) - 1
                 read_outputs(program.address, g, int(slot), 1, last.ctypes.data, self._capacity)
-                self._last_status[-1, slot] = data[slot, -1, g % self.store.cap]
+                self._last_status[-1, slot] = data[slot, -1, first_cell(g + 1, 1, self.store.cap)]
                 n = min(1, g + 1 - int(self.origin_g[slot]))
                 self._tell_last(self._follower.begun, int(slot), g + 1 - n, n)
             self._follower.finished(self, self.g - 1)

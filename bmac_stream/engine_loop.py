@@ -59,7 +59,7 @@ def advance(
     Returns how many slots were stepped; MOVED or LOST: none was.
     """
     cap = data.shape[2] // 2
-    cell = g % cap
+    cell = cap + g % cap
     n_columns = data.shape[1]
     corrections = load_acquire(words, CORR_END)
     n = 0
@@ -101,7 +101,7 @@ def advance(
 def take_bars(data: Any, slot: int, g: int, n: int, columns: Any, out: Any) -> None:
     """Copy bars g to g + n - 1 of one slot: out float64[n, n_columns]. The caller asks whether they held."""
     cap = data.shape[2] // 2
-    begin = g % cap
+    begin = cap + (g + n - 1) % cap + 1 - n
     for k in range(len(columns)):
         for i in range(n):
             out[i, k] = data[slot, columns[k], begin + i]

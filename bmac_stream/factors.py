@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from bmac_stream.client import RunTime, Store, attach
 from bmac_stream.errors import StoreNotFound
+from shm.layout import first_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,7 +186,8 @@ class _Cells:
     def __init__(self, store: Store, columns: list[str], run_time: int) -> None:
         self._data = store.data
         self._columns = [store.column_index[name] for name in columns]
-        self._cell = ((run_time - store.origin_ms) // store.interval_ms - 1) % store.cap
+        end = (run_time - store.origin_ms) // store.interval_ms
+        self._cell = first_cell(end, 1, store.cap)
 
     def __call__(self, panel: F64) -> F64:
         return np.take(self._data[: len(panel), :, self._cell], self._columns, axis=1)

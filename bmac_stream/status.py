@@ -21,6 +21,7 @@ from bmac_stream.client import Store, attach
 from bmac_stream.errors import ShmError, StoreRetired, WriterDead, WriterStalled
 from bmac_stream.universe import slots_low
 from shm import Status
+from shm.layout import first_cell
 
 __all__ = ["StoreStatus", "find_stores", "look", "look_at", "show"]
 
@@ -150,7 +151,7 @@ def _fill(status: StoreStatus, store: Store) -> None:
     status.run_time = store.open_time_of(g + 1)
     symbols = store.symbols
     slots = np.fromiter(symbols.values(), np.int64, len(symbols))
-    cells = store.data[slots, -1, g % store.cap]
+    cells = store.data[slots, -1, first_cell(g + 1, 1, store.cap)]
     status.missing = sorted(
         name for name, cell in zip(symbols, cells, strict=True) if cell not in (Status.BAR, Status.ABSENT)
     )

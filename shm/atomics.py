@@ -34,6 +34,7 @@ __all__ = [
     "load_float",
     "load_relaxed",
     "pause",
+    "prefetch",
     "store_float",
     "store_relaxed",
     "store_release",
@@ -50,6 +51,7 @@ _I32: Final = ir.IntType(32)
 _I64: Final = ir.IntType(64)
 _F64: Final = ir.DoubleType()
 
+_FOR_WRITING: Final = (1, 3, 1)  # to be written, kept in all caches, data
 _CLOCK_MONOTONIC: Final = 1
 _FUTEX_WAIT: Final = 0  # shared between processes, not FUTEX_PRIVATE; the time-out is relative
 _FUTEX_WAKE: Final = 1
@@ -147,6 +149,16 @@ def _pause(typingctx: Any) -> Any:
     return types.void(), codegen
 
 
+def _prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = builder.bitcast(_element(context, builder, sig.args[0], *args), _I8P)
+        hint = _libc(builder, "llvm.prefetch.p0", ir.VoidType(), [_I8P, _I32, _I32, _I32])
+        builder.call(hint, [pointer, *(ir.Constant(_I32, n) for n in _FOR_WRITING)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
 def _clock_ns(typingctx: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         time = _local(builder, ir.ArrayType(_I64, 2))
@@ -226,6 +238,8 @@ xadd: Final = cast(Callable[[Any, int, int], int], intrinsic(_xadd))
 """xadd(words, i, n): add n in one step, sequentially consistent; returns the value before."""
 pause: Final = cast(Callable[[], None], intrinsic(_pause))
 """A spin loop's breath."""
+prefetch: Final = cast(Callable[[Any, int], None], intrinsic(_prefetch))
+"""prefetch(array, i): the cache line of element i will be written soon. A hint, without any effect on values."""
 clock_ns: Final = cast(Callable[[], int], intrinsic(_clock_ns))
 """CLOCK_MONOTONIC in ns: the same for all processes since boot; stands still while suspended."""
 futex_wait: Final = cast(Callable[[Any, int, int, int], int], intrinsic(_futex_wait))

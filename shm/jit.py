@@ -81,7 +81,7 @@ def begin(store: StoreArrays, slot: int) -> tuple[int, int]:
 def window(store: StoreArrays, slot: int, column: int, n: int, token: tuple[int, int]) -> Any:
     """float64[n]: the last n bars of a column before token's g_end; a view, no copy."""
     cap = store.data.shape[2] // 2
-    at = (token[0] - n) % cap
+    at = cap + (token[0] - 1) % cap + 1 - n
     return store.data[slot, column, at : at + n]
 
 
@@ -107,7 +107,7 @@ def panel_begin(store: StoreArrays) -> tuple[int, int, int]:
 def panel(store: StoreArrays, column: int, n: int, token: tuple[int, int, int]) -> Any:
     """float64[n_slots, n]: the last n bars before token's g_end of every slot; a view, no copy."""
     cap = store.data.shape[2] // 2
-    at = (token[0] - n) % cap
+    at = cap + (token[0] - 1) % cap + 1 - n
     return store.data[: token[2], column, at : at + n]
 
 

@@ -18,6 +18,7 @@ from shm.errors import SegmentVersion, StoreBroken
 
 __all__ = [
     "COMPLETE",
+    "COPY_BLOCK",
     "CORR_BEGIN",
     "CORR_END",
     "DIRECTORY_VERSION",
@@ -61,6 +62,7 @@ __all__ = [
     "Spec",
     "Status",
     "check_prefix",
+    "first_cell",
     "pack_header",
     "parse_header",
     "ring_capacity",
@@ -69,7 +71,7 @@ __all__ = [
 ]
 
 MAGIC: Final = b"shmrows\0"
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 _BYTE_ORDER: Final = 0x01020304
 HEADER_BYTES: Final = 4096
 
@@ -112,6 +114,8 @@ SLOT_FORMING: Final = 8  # counter of the forming cells, on a line of its own
 SLOT_NAME_LENGTH: Final = 16
 SLOT_NAME: Final = 17
 NAME_BYTES: Final = 64
+
+COPY_BLOCK: Final = 8  # cells of one cache line: so many bars are copied to the lower half of a row at once
 
 STATUS_COLUMN: Final = "status"
 
@@ -222,6 +226,14 @@ def ring_capacity(window: int, slack: int) -> int:
     if wanted > 248:
         return (wanted + 3) // 8 * 8 + 4
     return (wanted + 3) // 4 * 4 if wanted < 16 else (wanted + 7) // 8 * 8
+
+
+def first_cell(end: int, n: int, cap: int) -> int:
+    """Cell of a row in which the n bars before bar `end` begin, 0 <= n < cap: a window ends in the upper half.
+
+    The bars of the lap of bar end - 1 lie in the upper half, those of the lap before it in the lower one.
+    """
+    return cap + (end - 1) % cap + 1 - n
 
 
 def _aligned(offset: int, to: int) -> int:

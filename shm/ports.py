@@ -107,7 +107,7 @@ def _next_row(address: int, slot: int, seen: int, spin_ns: int, sleep_ns: int, o
         return count
     for _ in range(_TRIES):
         count, corrections = ring.slot_begin(words, slot)
-        at = slot * n_columns * width + (count - 1) % (width // 2)
+        at = slot * n_columns * width + width // 2 + (count - 1) % (width // 2)
         row[0] = count - 1
         for column in range(n_columns):
             row[1 + column] = load_relaxed(data, at)

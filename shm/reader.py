@@ -50,6 +50,7 @@ from shm.layout import (
     WRITER_PID,
     FileState,
     SlotState,
+    first_cell,
 )
 from shm.segment import (
     DEFAULT_DIRECTORY,
@@ -172,7 +173,7 @@ class StoreReader:
 
     @property
     def data(self) -> _F64:
-        """The ring, read-only: float64[max_symbols, n_columns, 2 * cap]; bar g in cells g % cap and + cap."""
+        """The ring, read-only: float64[max_symbols, n_columns, 2 * cap]; bar g in cell cap + g % cap."""
         _ = self.words
         return self._data
 
@@ -317,7 +318,7 @@ class StoreReader:
         if token is None:
             token = self.panel_token(n)
         self._check_n(n)
-        at = (token.g_end - n) % self.cap
+        at = first_cell(token.g_end, n, self.cap)
         view: _F64 = self._data[: token.n_slots, self.column(column), at : at + n]
         return view
 
@@ -353,7 +354,7 @@ class StoreReader:
         """
 
         def rows(token: Token) -> _Result:
-            at = token.oldest % self.cap
+            at = first_cell(token.g_end, n, self.cap)
             return fn(self._data[slot, :, at : at + n])
 
         return self.read_at(slot, rows, n, retries=retries)
@@ -603,7 +604,7 @@ class StoreReader:
                 f"{self.path}: slot {slot}: bars {end - n} to {end - 1} asked for, "
                 f"{count - self.cap + 1} to {count - 1} are held"
             )
-        return (end - n) % self.cap
+        return first_cell(end, n, self.cap)
 
 
 class _Patience:

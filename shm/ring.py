@@ -5,7 +5,8 @@ the second. A row is published by its slot's count alone, there is no state "bei
 between any two stores blocks nobody. A reader works in place and then asks whether it was overtaken; if so
 it gets no value.
 
-  append(g)   head := max(head, g); release fence; stores of the row; count := g + 1, release
+  append(g)   head := max(head, g); release fence; the row's upper cells; at the end of a block of 8 cells that
+              block's lower cells; count := g + 1, release
   window      count -> c1, acquire; the rows [c1 - W, c1) in place; acquire fence; count -> c2
               accepted iff c2 - c1 < cap - W
   panel       the same with `complete` for c1 and `head` for c2
@@ -14,7 +15,9 @@ it gets no value.
   forming     the append with W = 1 over a few cells
 
 The proof is in docs/shm-format.md, the model that tries all orders in tests/shm/test_memory_model.py.
-Bar number g lies in cell g mod cap, and again cap cells later, so that a window is always one slice.
+Bar number g lies in cell cap + g mod cap, and, once its block is full, again in cell g mod cap: a window begins
+in the lower half, ends in the upper one, and is always one slice. Nothing looks at a lower cell before bar
+number g's lap of the ring is over (docs/decisions/0036-*.md), so an append touches half of the memory.
 Compiled calls check everything before their first store: an error leaves the store as it was.
 """
 
@@ -29,6 +32,7 @@ from shm.atomics import (
     load_acquire,
     load_float,
     load_relaxed,
+    prefetch,
     store_float,
     store_relaxed,
     store_release,
@@ -36,6 +40,7 @@ from shm.atomics import (
 from shm.compiled import compiled
 from shm.layout import (
     COMPLETE,
+    COPY_BLOCK,
     CORR_BEGIN,
     CORR_END,
     H_FORMING_CELLS,
@@ -132,8 +137,50 @@ def post(words: Any, i: int, value: int) -> None:
 
 
 @compiled(types.void(_DATA, _I, _I, _ROW, _I))
+def _store_upper(data: Any, slot: int, g: int, values: Any, status: int) -> None:
+    """The upper cells of one row: all that a window looks at until the ring has come round."""
+    n_columns, width = data.shape[1], data.shape[2]
+    cap = width // 2
+    at = slot * n_columns * width + cap + g % cap
+    for column in range(n_columns - 1):
+        store_relaxed(data, at, values[column])
+        at += width
+    store_relaxed(data, at, float(status))
+
+
+@compiled(types.void(_DATA, _I, _I, _I))
+def _copy_cells(data: Any, slot: int, first: int, n: int) -> None:
+    """Lower cells first ... first + n - 1 of all columns from their upper ones."""
+    n_columns, width = data.shape[1], data.shape[2]
+    cap = width // 2
+    at = slot * n_columns * width + first
+    for column in range(n_columns):  # they were last touched a lap ago: fetched together, not one by one
+        prefetch(data, at + column * width)
+    for _ in range(n_columns):
+        for k in range(at, at + n):
+            store_relaxed(data, k, load_relaxed(data, k + cap))
+        at += width
+
+
+@compiled(types.void(_DATA, _I, _I))
+def _copy_down(data: Any, slot: int, g: int) -> None:
+    """If bar g is the last of a block of cells, the block's lower cells.
+
+    Before the count: if the writer is killed in here, the next one publishes bar g again, and copies again.
+    """
+    cap = data.shape[2] // 2
+    last = g % cap
+    n = last % COPY_BLOCK + 1
+    if n == COPY_BLOCK:
+        _copy_cells(data, slot, last + 1 - COPY_BLOCK, COPY_BLOCK)  # a constant: 3 ns less an append
+    elif last == cap - 1:
+        _copy_cells(data, slot, last + 1 - n, n)
+
+
+@compiled(types.void(_DATA, _I, _I, _ROW, _I))
 def _store_row(data: Any, slot: int, g: int, values: Any, status: int) -> None:
-    """Both copies of one row."""
+    """Both copies of one row at once, which is never too early. A row that is being loaded needs it: panels see
+    it up to any bar, whatever was loaded."""
     n_columns, width = data.shape[1], data.shape[2]
     cap = width // 2
     at = slot * n_columns * width + g % cap
@@ -171,7 +218,8 @@ def _append(words: Any, data: Any, slot: int, g: int, values: Any, status: int) 
     """One checked row. Two facts carry the proof: the fence comes first, the count last."""
     _raise_head(words, g)
     fence_release()
-    _store_row(data, slot, g, values, status)
+    _store_upper(data, slot, g, values, status)
+    _copy_down(data, slot, g)
     store_release(words, SLOTS + slot * SLOT_WORDS + SLOT_COUNT, g + 1)
 
 
@@ -188,6 +236,7 @@ def _append_nan(words: Any, data: Any, slot: int, end: int, status: int) -> None
     for g in range(n, min(end, n + cap)):
         fence_release()
         _store_nan(data, slot, g, status)
+        _copy_down(data, slot, g)  # what was appended to this block before
         store_release(words, count_at, g + 1)
     if end > n + cap:
         store_release(words, count_at, end)
@@ -357,7 +406,7 @@ def _correct(words: Any, data: Any, slot: int, g: int, values: Any, status: int)
     """One checked correction. The redo record is whole before `begin` says that there is one."""
     n_columns, width = data.shape[1], data.shape[2]
     redo = load_relaxed(words, H_REDO_OFFSET) // 8
-    cell = (slot * n_columns + n_columns - 1) * width + g % (width // 2)
+    cell = (slot * n_columns + n_columns - 1) * width + width // 2 + g % (width // 2)
     store_relaxed(words, redo, slot)
     store_relaxed(words, redo + 1, g)
     store_relaxed(words, redo + 2, int(load_relaxed(data, cell)))

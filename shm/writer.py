@@ -52,6 +52,7 @@ from shm.layout import (
     SlotState,
     Spec,
     Status,
+    first_cell,
 )
 from shm.segment import (
     DEFAULT_DIRECTORY,
@@ -403,7 +404,7 @@ class StoreWriter:
                 f"{self.path}: {self._name(slot)}: bars {g0} to {g0 + n - 1} asked for, "
                 f"{oldest} to {count - 1} are held"
             )
-        at = g0 % cap
+        at = first_cell(g0 + n, n, cap)
         rows = self._data[slot, :, at : at + n]
         return np.ascontiguousarray(rows[:-1].T), rows[-1].astype(np.uint8)
 

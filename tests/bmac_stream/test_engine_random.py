@@ -17,6 +17,7 @@ from kernels.plan import MEMBER
 from kernels.rolling import ts_mean, ts_std, ts_sum
 from kernels.run import Program
 from shm import SlotState, Status
+from shm.layout import first_cell
 from tests.bmac_stream.test_engine import CLOSE, FIRST, VOLUME, Market
 
 ALL: dict[str, Node] = {
@@ -65,7 +66,7 @@ class Noted(Engine):
         listed = np.isin(np.arange(data.shape[0]), [*now.values(), *gone])
         for g in range(max(FIRST, self.g - self.store.window), self.g):
             if np.isnan(self.noted[g - FIRST]).any():
-                self.noted[g - FIRST] = (data[:, -1, g % self.store.cap] == Status.BAR) * listed
+                self.noted[g - FIRST] = (data[:, -1, first_cell(g + 1, 1, self.store.cap)] == Status.BAR) * listed
 
     def _redo_market(self, *args: Any) -> None:
         super()._redo_market(*args)

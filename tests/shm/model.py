@@ -31,6 +31,7 @@ __all__ = [
     "MODELS",
     "Model",
     "Result",
+    "copies",
     "corrections",
     "explore",
     "fence",
@@ -252,6 +253,83 @@ def forming(
     )
 
 
+def copies(
+    *,
+    cap: int = 3,
+    window: int = 2,
+    block: int = 2,
+    n_appends: int = 5,
+    copy: str = "block end",
+    rest: bool = True,
+    start_fence: bool = True,
+    release: bool = True,
+    acquire: bool = True,
+    reader_fence: bool = True,
+    limit: str = "<",
+    validate: bool = True,
+    reader_begins: str = "by the end",
+) -> Result:
+    """The ring as it lies: a bar is stored in the upper half, and copied to the lower one with its block.
+
+    append(g): release fence; the upper word; if g ends a block of cells (or the ring), the lower words of
+               that block; count = g + 1 (release).
+    read:      bars of the newest one's lap from the upper half, of the lap before from the lower half; else as
+               `ring`. A window of an older layout began in the lower half whenever it fitted there.
+    One word a bar: whole bars are `ring`'s business. The writer copies what it stored itself, so it is known.
+    """
+    first = 2 * cap - 2  # the last cells of a lap, all of the next one's first
+    writer: list[Op] = []
+    owed: list[Op] = []
+    for g in range(first, first + n_appends):
+        cell = g % cap
+        begin = cell - cell % block
+        lower = [store(("l", c), g - cell + c) for c in range(begin, cell + 1)]
+        ends = cell % block == block - 1 or (rest and cell == cap - 1)
+        if copy == "a bar early" and cell % block == block - 2:
+            lower += [store(("l", cell + 1), g + 1 - cap)]
+            ends = True
+        elif copy in ("never", "a bar early"):
+            ends = False
+        fences = [fence("rel")] if start_fence else []
+        publish = store("count", g + 1, "rel" if release else "rlx")
+        down = lower if ends else []
+        if copy == "before the fence":
+            writer += [*down, *fences, store(("u", cell), g), publish]
+        elif copy == "with the next bar, after its count":
+            writer += [*fences, store(("u", cell), g), publish, *owed]
+            owed = down
+        else:
+            writer += [*fences, store(("u", cell), g), *down, publish]
+    memory: dict[Loc, Hashable] = {"count": first}
+    for c in range(cap):
+        newest = c + cap if c + cap < first else c
+        memory[("u", c)] = newest
+        memory[("l", c)] = newest if c < (first % cap) // block * block else newest % cap
+
+    counts: Counter[str] = Counter()
+    for guess in range(first, first + n_appends + 1):
+        bars = range(guess - window, guess)
+        fits = reader_begins == "in the lower half" and (guess - window) % cap + window <= cap
+        lap = (guess - 1) // cap
+        reader = [load("count", "acq" if acquire else "rlx")]
+        reader += [load(("u" if k // cap == lap and not fits else "l", k % cap)) for k in bars]
+        if reader_fence:
+            reader.append(fence("acq"))
+        reader.append(load("count"))
+
+        def judge(regs: Sequence[tuple[Hashable, ...]], guess: int = guess, bars: range = bars) -> str:
+            c1, *words, c2 = regs[1]
+            if c1 != guess:
+                return "other guess"
+            ahead = c2 - c1  # type: ignore[operator]
+            if validate and not (ahead < cap - window or (limit == "<=" and ahead == cap - window)):
+                return "refused"
+            return "good" if words == list(bars) else "bad"
+
+        counts += explore([writer, reader], memory, judge)
+    return Result.of(counts)
+
+
 # ---- (b) corrections ---------------------------------------------------------------------------------
 
 
@@ -268,15 +346,17 @@ def corrections(
     validate: bool = True,
     count_only: bool = False,
     n_corrections: int = 2,
+    halves: str = "ul",
 ) -> Result:
     """Changes to a bar that readers may be reading, while appends go on.
 
-    Two bars (0, 1) are published, window 2, cap 4. The writer corrects bar 1, appends bar 2, corrects bar 1
-    again (a late fill: what was corrected was PENDING; two words, value and status, either way).
-    correct: begin + 1; release fence; the words; end + 1 (release).
+    Two bars (2, 3) are published, window 2, cap 4. The writer corrects bar 3, appends bar 4, corrects bar 3
+    again (a late fill: what was corrected was PENDING; two words, value and status, either way). From bar 4 on
+    the ring has come round, and bar 3 is read from the lower half.
+    correct: begin + 1; release fence; the words, in both `halves`; end + 1 (release).
     read:    e = end (acquire); c1 = count (acquire); words; acquire fence; c2 = count; b = begin;
              accept iff e == b and c2 - c1 < cap - window.
-    Right iff every word of bar 1 is exactly what correction number e left, and the others their bar's.
+    Right iff every word of bar 3 is exactly what correction number e left, and the others their bar's.
     """
     cap, window = 4, 2
     writer: list[Op] = []
@@ -286,23 +366,25 @@ def corrections(
         if begin_fence:
             writer.append(fence("rel"))
         end = store("end", n, "rel" if end_release else "rlx")
-        data = [store(("d", 1, word), (1, n)) for word in range(2)]
+        data = [store((half, 3, word), (3, n)) for half in halves for word in range(2)]
         writer += [end, *data] if end_first else [*data, end]
         if n == 1:
-            writer += [fence("rel"), *(store(("d", 2, word), (2, 0)) for word in range(2))]
-            writer.append(store("count", 3, "rel"))
+            writer += [fence("rel"), *(store(("u", 0, word), (4, 0)) for word in range(2))]
+            writer.append(store("count", 5, "rel"))
     old = "pending" if late_fill else 0
-    memory: dict[Loc, Hashable] = {"count": 2, "begin": 0, "end": 0}
-    for slot, bar in enumerate((0, 1, -2, -1)):
-        memory |= {("d", slot, word): (bar, old if bar == 1 else 0) for word in range(2)}
+    memory: dict[Loc, Hashable] = {"count": 4, "begin": 0, "end": 0}
+    for slot in range(cap):
+        for half in "ul":
+            memory |= {(half, slot, word): (slot, old if slot == 3 else 0) for word in range(2)}
 
     counts: Counter[str] = Counter()
     first, last = ("begin", "end") if swapped else ("end", "begin")
-    for guess in (2, 3):
+    for guess in (4, 5):
         bars = [(k, word) for k in range(guess - window, guess) for word in range(2)]
         order = "acq" if acquire else "rlx"
         reader = [load(first, order), load("count", order)]
-        reader += [load(("d", k % cap, word)) for k, word in bars]
+        lap = (guess - 1) // cap
+        reader += [load(("u" if k // cap == lap else "l", k % cap, word)) for k, word in bars]
         if reader_fence:
             reader.append(fence("acq"))
         reader += [load("count"), load(last)]
@@ -316,7 +398,7 @@ def corrections(
             if validate and (c2 - c1 >= cap - window or (e != b and not count_only)):  # type: ignore[operator]
                 return "refused"
             for word, (k, _) in zip(words, bars, strict=True):
-                if word != (k, (e or old) if k == 1 else 0):
+                if word != (k, (e or old) if k == 3 else 0):
                     return "bad"
             return "good"
 
@@ -521,6 +603,30 @@ MODELS: dict[str, Model] = {
             "reader without acquire load": {"acquire": False},
         },
     ),
+    "copies": Model(
+        copies,
+        correct={
+            "blocks of 2 and a rest": {},
+            "whole blocks": {"cap": 4, "n_appends": 6},
+            "whole blocks, window 3": {"cap": 4, "window": 3},
+            "one block": {"block": 3},
+            "shorter than a block": {"block": 4},
+        },
+        mutants={
+            "never copied down": {"copy": "never"},
+            "block copied before its last bar": {"copy": "a bar early", "cap": 4},
+            "block copied after the count of the next bar": {"copy": "with the next bar, after its count"},
+            "rest at the end of the ring forgotten": {"rest": False},
+            "block copied before the fence": {"copy": "before the fence"},
+            "reader begins in the lower half where it can": {"reader_begins": "in the lower half", "cap": 4},
+            "<= instead of <": {"limit": "<="},
+            "no validation": {"validate": False},
+            "no fence at the start of append": {"start_fence": False},
+            "count not release": {"release": False},
+            "reader without acquire fence": {"reader_fence": False},
+            "reader without acquire load": {"acquire": False},
+        },
+    ),
     "corrections": Model(
         corrections,
         correct={"revised": {}, "late fill": {"late_fill": True}, "once": {"n_corrections": 1}},
@@ -535,6 +641,8 @@ MODELS: dict[str, Model] = {
             "reader without acquire fence": {"reader_fence": False},
             "reader without acquire load": {"acquire": False},
             "late fill without fence": {"begin_fence": False, "late_fill": True},
+            "upper copy left out": {"halves": "l"},
+            "lower copy left out": {"halves": "u"},
         },
     ),
     "panel": Model(

@@ -127,7 +127,8 @@ class Judge:
 
         @jit
         def window_wrong(data: Any, slot: int, window: int, end: int, corrections: int) -> bool:
-            start = (end - window) % (data.shape[2] // 2)
+            cap = data.shape[2] // 2
+            start = cap + (end - 1) % cap + 1 - window
             wrong = False
             for k in range(window):
                 wrong |= is_wrong(data, slot, start + k, end - window + k, corrections)

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shm import Spec, StoreWriter
+from shm import SlotState, Spec, StoreReader, StoreWriter
+from shm.layout import COPY_BLOCK
 
-__all__ = ["COLUMNS", "fill", "row", "rows", "small_spec"]
+__all__ = ["COLUMNS", "copies_agree", "fill", "row", "rows", "small_spec"]
 
 COLUMNS = ("a", "b", "c")
 
@@ -46,3 +47,18 @@ def fill(writer: StoreWriter, symbols: int, g0: int, n: int) -> list[int]:
         slots.append(slot)
     writer.complete(g0 + n - 1)
     return slots
+
+
+def copies_agree(reader: StoreReader) -> bool:
+    """Whether all lower cells are those above them, but for the bars of a block that is not full yet."""
+    cap, same = reader.cap, True
+    for entry in reader.directory():
+        lower, upper = reader.data[entry.slot, :, :cap], reader.data[entry.slot, :, cap:]
+        owed = slice(0, 0)
+        if entry.state in (SlotState.ACTIVE, SlotState.DELISTED):
+            cell = reader.count(entry.slot) % cap
+            owed = slice(cell - cell % COPY_BLOCK, cell)
+        different = ~((lower == upper) | (np.isnan(lower) & np.isnan(upper)))
+        different[:, owed] = False
+        same &= not different.any()
+    return same

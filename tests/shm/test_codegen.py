@@ -271,6 +271,31 @@ def test_head_is_raised_before_the_fence(real: Build) -> None:
         assert f"store monotonic {_HEAD}" in set(map(kind, flow.lines)), function
 
 
+def _copies_blocks(kit: Build, function: str) -> bool:
+    """Whether on some path atomic loads of data stand between its stores, after the fence and before the count."""
+    flow, kind = look(kit, "ring", function, "ir")
+
+    def step(state: str, what: str) -> str:
+        if what == "fence release":
+            return "fenced"
+        if what == f"store release {_COUNT}":
+            return "copied and published" if state == "copied" else "published"
+        if what.startswith("store"):
+            return {"fenced": "stored", "loaded": "copied"}.get(state, state)
+        return "loaded" if what.startswith("load monotonic") and state in ("stored", "loaded") else state
+
+    return "copied and published" in flow.run(kind, step, "start")
+
+
+def test_blocks_are_copied_between_fence_and_count(real: Build, tmp_path: Path) -> None:
+    """The copy is conditional, so its absence cannot be seen along a path: look for it. (That no store of data
+    comes before the fence or after the count is seen above.)"""
+    without = build(tmp_path, [Change("ring", "    _copy_down(data, slot, g)", "    pass", 2)])
+    for function in ("_append", "_append_nan"):
+        assert _copies_blocks(real, function), function
+        assert not _copies_blocks(without, function), function
+
+
 def test_complete_is_a_release(real: Build) -> None:
     flow, kind = look(real, "ring", "complete", "ir")
     stores = {what for what in map(kind, flow.lines) if what.endswith(f" {8 * layout.COMPLETE}")}
@@ -329,7 +354,8 @@ PLAIN = (
         "builder.load(pointer, typ=target)",
     ),
 )
-_STORE_ROW = "    _store_row(data, slot, g, values, status)\n"
+_STORE_ROW = "    _store_upper(data, slot, g, values, status)\n    _copy_down(data, slot, g)\n"
+_COPY = "    _copy_down(data, slot, g)\n"
 _RAISE = "    _raise_head(words, g)\n"
 _PUBLISH = "(words, SLOTS + slot * SLOT_WORDS + SLOT_COUNT, g + 1)\n"
 _END = "    store_release(words, CORR_END, serial + 1)\n"
@@ -373,6 +399,27 @@ MUTANTS: dict[str, tuple[str, tuple[Change, ...]]] = {
     "append without values: no fence": (
         "append without values",
         (Change("ring", "        fence_release()\n        _store_nan", "        _store_nan"),),
+    ),
+    "block copied after the count": (
+        "append",
+        (Change("ring", f"{_COPY}    store_release{_PUBLISH}", f"    store_release{_PUBLISH}{_COPY}"),),
+    ),
+    "block copied before the fence": (
+        "append",
+        (Change("ring", f"    fence_release()\n{_STORE_ROW}", f"{_COPY}    fence_release()\n{_STORE_ROW}"),),
+    ),
+    "append without values: block copied after the count": (
+        "append without values",
+        (
+            Change(
+                "ring", "        _copy_down(data, slot, g)  # what was appended to this block before\n", ""
+            ),
+            Change(
+                "ring",
+                "        store_release(words, count_at, g + 1)\n    if end",
+                "        store_release(words, count_at, g + 1)\n        _copy_down(data, slot, g)\n    if end",
+            ),
+        ),
     ),
     "forming: no fence": (
         "forming",

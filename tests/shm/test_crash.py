@@ -22,12 +22,13 @@ import numpy as np
 import pytest
 
 from shm import Lagging, Status, StoreReader, StoreWriter, Token, WriterDead, WriterStalled
-from shm.layout import CORR_BEGIN, CORR_END
+from shm.layout import CORR_BEGIN, CORR_END, first_cell
 from tests.shm.mutants import LOG, TRACED, Build, Change, build
 
 DIRECTORY = Path("/dev/shm")
 COLUMNS = ("a", "b", "c")
-N_BARS = 40  # complete before the job; the ring holds 16
+N_BARS = 43  # complete before the job; the ring holds 16: three cells of a block are filled
+HELD = 15
 
 Oracle = dict[tuple[int, int], int]
 """(slot, g) -> version of a bar, -1: PENDING."""
@@ -81,6 +82,12 @@ def _append_and_complete(writer: Any, g: int) -> None:
     writer.complete(g)
 
 
+def _append_past_the_end(writer: Any, g: int) -> None:
+    """Past the end of the block, which is that of the ring: its lower cells, then the next lap."""
+    for bar in range(g, g + 7):
+        writer.append(0, bar, row(0, bar))
+
+
 def _correct(writer: Any, g: int) -> None:
     writer.correct(0, g - 3, row(0, g - 3, version=1))
 
@@ -102,6 +109,7 @@ def _forming(writer: Any, g: int) -> None:
 JOBS: dict[str, Callable[[Any, int], None]] = {
     "append": _append,
     "append and complete": _append_and_complete,
+    "append past the end": _append_past_the_end,
     "correct": _correct,
     "correct twice": _correct_twice,
     "skip": _skip,
@@ -167,7 +175,7 @@ def faults(job: str, name: str, image: bytes, monkeypatch: pytest.MonkeyPatch) -
         for slot in range(2):
             try:
                 newest, rows = reader.read_at(
-                    slot, lambda t: (t.g_end - 1, reader.rows(t.slot, 8, t.g_end).copy()), 8
+                    slot, lambda t: (t.g_end - 1, reader.rows(t.slot, HELD, t.g_end).copy()), HELD
                 )
             except WriterDead:
                 if begun == ended:
@@ -191,23 +199,25 @@ def faults(job: str, name: str, image: bytes, monkeypatch: pytest.MonkeyPatch) -
             versions = oracle(begun)
             for slot in range(2):
                 count = writer.count(slot)
-                if not g <= count <= (g + 30 if job == "skip" and slot == 0 else g + 1):
+                most = {"skip": 30, "append past the end": 7}.get(job, 1) if slot == 0 else 1
+                if not g <= count <= g + most:
                     wrong.append(f"slot {slot} has count {count}")
-                values, status = writer.read(slot, count - 15, 15)
+                values, status = writer.read(slot, count - HELD, HELD)
                 check("restarted", slot, count - 1, np.vstack([values.T, status[None]]), versions)
-            #   and it goes on: no bar twice, none left out
-            end = max(g, *(writer.count(slot) - 1 for slot in range(2)))
-            for bar in range(min(writer.count(0), writer.count(1)), end + 2):
+            #   and it goes on for a lap of the ring: no bar twice, none left out, none forgotten below
+            end = max(g, *(writer.count(slot) - 1 for slot in range(2))) + HELD + 2
+            for bar in range(min(writer.count(0), writer.count(1)), end + 1):
                 for slot in range(2):
                     if writer.count(slot) == bar:
                         writer.append(slot, bar, row(slot, bar, versions.get((slot, bar), 0) and 0))
                         versions.pop((slot, bar), None)
                 if bar > writer.complete_g:
                     writer.complete(bar)
-            if reader.complete_g != end + 1:
-                wrong.append(f"complete is {reader.complete_g}, expected {end + 1}")
-            for slot in range(2):
-                check("going on", slot, end + 1, reader.read(slot, np.copy, 8), versions)
+                for slot in range(2):
+                    newest = reader.count(slot) - 1
+                    check("going on", slot, newest, reader.read(slot, np.copy, HELD), versions)
+            if reader.complete_g != end:
+                wrong.append(f"complete is {reader.complete_g}, expected {end}")
     return wrong
 
 
@@ -223,10 +233,11 @@ def test_killed_at_every_store(traced: Build, name: str, job: str, monkeypatch: 
         assert not faults(job, name, image, monkeypatch), f"{job}, after store {k}"
         n = k
     print(f"\n{job}: killed after each of {n} stores")
-    assert n >= {"append": 9, "append and complete": 20, "skip": 100}.get(job, 15)
+    assert n >= {"append": 6, "append and complete": 12, "append past the end": 60, "skip": 100}.get(job, 15)
 
 
-_STORE_ROW = "    _store_row(data, slot, g, values, status)\n"
+_COPY = "    _copy_down(data, slot, g)\n"
+_STORE_ROW = f"    _store_upper(data, slot, g, values, status)\n{_COPY}"
 _COUNT = "    store_release(words, SLOTS + slot * SLOT_WORDS + SLOT_COUNT, g + 1)\n"
 _BEGIN = "    store_release(words, CORR_BEGIN, load_relaxed(words, CORR_BEGIN) + 1)\n"
 _END = "    store_release(words, CORR_END, serial + 1)\n"
@@ -235,6 +246,10 @@ MUTANTS: dict[str, tuple[str, tuple[Change, ...]]] = {
     "count before the data": (
         "append",
         (Change("ring", f"{_STORE_ROW}{_COUNT}", f"{_COUNT}{_STORE_ROW}"),),
+    ),
+    "block copied after the count, and not again": (
+        "append past the end",
+        (Change("ring", f"{_COPY}{_COUNT}", f"{_COUNT}{_COPY}"),),
     ),
     "begin before the redo record": (
         "correct twice",
@@ -271,6 +286,7 @@ def test_mutant_is_caught(
     job, changes = MUTANTS[mutant]
     module, function = {
         "append": ("ports", "append_at"),  # what StoreWriter.append calls
+        "append past the end": ("ports", "append_at"),
         "correct": ("ring", "correct"),
         "correct twice": ("ring", "correct_rows"),
         "skip": ("ring", "skip_to"),
@@ -326,7 +342,7 @@ def test_random_kills_with_a_reader_attached(name: str, n_kills: int = 3) -> Non
     unmade: set[int] = set()  # a writer killed right before its correction of this bar never made it
 
     def look(reader: StoreReader, token: Token) -> tuple[int, Any]:
-        at = token.oldest % reader.cap
+        at = first_cell(token.g_end, 8, reader.cap)
         return token.g_end, reader.data[token.slot, :, at : at + 8].copy()
 
     def torn(rows: Any, slot: int, g_end: int) -> bool:

@@ -70,16 +70,17 @@ class PlainReader:
     def slot_base(self, s: int) -> int:
         return int(self.get("slots_offset")) + 256 * s
 
-    def cells(self, s: int, c: int, start: int, n: int) -> tuple[float, ...]:
-        """n numbers from cell `start mod cap` on."""
+    def cells(self, s: int, c: int, end: int, n: int) -> tuple[float, ...]:
+        """The n numbers before bar `end`."""
         cap, columns = self.get("cap"), self.get("n_columns")
-        at = self.get("data_offset") + ((s * columns + c) * 2 * cap + start % cap) * 8
+        first = cap + (end - 1) % cap + 1 - n
+        at = self.get("data_offset") + ((s * columns + c) * 2 * cap + first) * 8
         return struct.unpack_from(f"<{n}d", self.memory, at)
 
     def last(self, s: int, c: int, n: int) -> tuple[float, ...] | None:
         """The last n bars, or None if the writer was too fast."""
         e, c1 = self.get("corr_end"), self.get("count", self.slot_base(s))
-        values = self.cells(s, c, c1 - n, n)
+        values = self.cells(s, c, c1, n)
         c2, b = self.get("count", self.slot_base(s)), self.get("corr_begin")
         return values if c2 - c1 < self.get("cap") - n and b == e else None
 
@@ -99,7 +100,7 @@ def plain(writer: StoreWriter) -> PlainReader:
 
 def test_header(writer: StoreWriter, plain: PlainReader) -> None:
     assert plain.get("magic") == b"shmrows\0"
-    assert (plain.get("version"), plain.get("byte_order")) == (1, 0x01020304)
+    assert (plain.get("version"), plain.get("byte_order")) == (2, 0x01020304)
     assert plain.get("file_size") == len(plain.memory) == writer.spec.nbytes
     texts_end = plain.get("meta_offset") + plain.get("meta_length")
     covered = plain.memory[24:4096] + plain.memory[plain.get("source_offset") : texts_end]
@@ -131,10 +132,17 @@ def test_windows_and_panels(writer: StoreWriter, plain: PlainReader) -> None:
         assert plain.get("first_g", plain.slot_base(slot)) == 1_000_000
     assert plain.last(0, 1, 8) == tuple(g + 0.25 for g in range(1_000_033, 1_000_041))
     assert plain.last(1, 3, 3) == (1.0, 1.0, 3.0), "status is the last column; 3 is PENDING"
-    panel = [plain.cells(s, 0, plain.get("complete") - 3, 3) for s in (0, 1)]
+    panel = [plain.cells(s, 0, plain.get("complete"), 3) for s in (0, 1)]
     assert np.array_equal(panel, [[1000038, 1000039, 1000040], [2000038, 2000039, np.nan]], equal_nan=True)
     writer.remove_symbol(1)
     assert plain.slots() == {"S0": 0}
+
+
+def test_windows_of_every_length_at_every_bar(writer: StoreWriter, plain: PlainReader) -> None:
+    for g in range(1_000_040, 1_000_080):
+        writer.append(0, g, row(0, g))
+        for n in range(1, 16):
+            assert plain.last(0, 1, n) == tuple(k + 0.25 for k in range(g + 1 - n, g + 1))
 
 
 def test_corrections_journal_and_redo(writer: StoreWriter, plain: PlainReader) -> None:
@@ -148,7 +156,7 @@ def test_corrections_journal_and_redo(writer: StoreWriter, plain: PlainReader) -
     redo = plain.get("redo_offset")
     assert [plain.get(n, redo) for n in names] == expected
     assert struct.unpack_from("<3d", plain.memory, redo + 32) == (4099.0, 4100.0, 4101.0)
-    assert plain.cells(1, 0, 1_000_030, 5) == (4095.0, 4096.0, 4097.0, 4098.0, 4099.0)
+    assert plain.cells(1, 0, 1_000_035, 5) == (4095.0, 4096.0, 4097.0, 4098.0, 4099.0)
 
 
 def test_cells_counters_and_the_writer(writer: StoreWriter, plain: PlainReader) -> None:

@@ -112,7 +112,7 @@ def test_header_refusals_name_the_reason() -> None:
         check_prefix(b"PAR1" + header[4:], "x")
     with pytest.raises(StoreBroken, match="begin with"):
         check_prefix(header[:100], "x")
-    with pytest.raises(SegmentVersion, match="x has layout 9, this code knows 1"):
+    with pytest.raises(SegmentVersion, match="x has layout 9, this code knows 2"):
         check_prefix(header[:8] + struct.pack("<I", 9) + header[12:], "x")
     with pytest.raises(StoreBroken, match="byte order"):
         check_prefix(header[:12] + struct.pack(">I", 0x01020304) + header[16:], "x")

@@ -17,7 +17,7 @@ from tests.shm.mutants import TRACED, Build, Change, build, stepped
 from tests.shm.replay import Judge, Trace, write_trace
 from tests.shm.workers import Counts, Loops, Real, new_arena
 
-N_SLOTS, CAP, N_BARS = 3, 16, 14
+N_SLOTS, CAP, N_BARS = 3, 16, 18  # all slots begin another lap
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ def _ring(old: str, new: str, times: int = 1) -> Change:
 
 _SLOT_RULE = "return bool(count - oldest < cap and begun == corrections)"
 _PANEL_RULE = "return bool(head - oldest < cap and begun == corrections)"
-_STORE_ROW = "    _store_row(data, slot, g, values, status)\n"
+_COPY = "    _copy_down(data, slot, g)\n"
+_STORE_ROW = f"    _store_upper(data, slot, g, values, status)\n{_COPY}"
 _COUNT = "    store_release(words, SLOTS + slot * SLOT_WORDS + SLOT_COUNT, g + 1)\n"
 _BEGIN = "    store_release(words, CORR_BEGIN, load_relaxed(words, CORR_BEGIN) + 1)\n"
 _END = "    store_release(words, CORR_END, serial + 1)\n"
@@ -85,31 +86,45 @@ MUTANTS = {
         False,
         (_ring(f"{_STORE_ROW}{_COUNT}", f"{_COUNT}{_STORE_ROW}"),),
     ),
-    "append: one copy only": Mutant(
+    "append: no block is copied down": Mutant(
+        "slots", False, (_ring(f"{_STORE_ROW}{_COUNT}", f"{_STORE_ROW}{_COUNT}".replace(_COPY, "")),)
+    ),
+    "append: blocks copied before their last bar": Mutant(
+        "slots", False, (_ring(_COPY, _COPY.replace("g)", "g + 1)")),)
+    ),
+    "append: blocks copied two bars late": Mutant(
+        "slots", False, (_ring(_COPY, _COPY.replace("g)", "g - 2)")),)
+    ),
+    "append: a block of one bar less": Mutant(
         "slots",
         False,
-        (_ring("        store_relaxed(data, at + cap, values[column])\n", ""),),
-        window=CAP - 4,
+        (_ring("(data, slot, last + 1 - COPY_BLOCK, COPY_BLOCK)", "(data, slot, last + 2 - COPY_BLOCK, 7)"),),
+    ),
+    "append: no upper copy": Mutant(
+        "slots",
+        False,
+        (
+            _ring(
+                "    at = slot * n_columns * width + cap + g % cap\n",
+                "    at = slot * n_columns * width + g % cap\n",
+            ),
+        ),
+        window=1,
     ),
     "append: last column after the count": Mutant(
         "slots",
         False,
         (
-            _ring(
-                "    store_relaxed(data, at, float(status))\n"
-                "    store_relaxed(data, at + cap, float(status))\n",
-                "",
-                2,
-            ),
+            _ring("    store_relaxed(data, at, float(status))\n\n\n", "\n\n"),
             _ring(
                 _COUNT,
                 _COUNT
                 + "    width = data.shape[2]\n"
                 + "    at = (slot * data.shape[1] + data.shape[1] - 1) * width + g % (width // 2)\n"
-                + "    store_relaxed(data, at, float(status))\n"
                 + "    store_relaxed(data, at + width // 2, float(status))\n",
             ),
         ),
+        window=1,
     ),
     "correct: begin together with end": Mutant(
         "slots",
@@ -121,15 +136,11 @@ MUTANTS = {
         False,
         (_ring(_END, ""), _ring(_DATA_OF_REDO, f"{_END}{_DATA_OF_REDO}")),
     ),
-    "correct: one copy only": Mutant(
-        "slots",
-        False,
-        (
-            _ring(
-                "        store_relaxed(data, at, value)\n        store_relaxed(data, at + cap, value)\n",
-                "        store_relaxed(data, at, value)\n",
-            ),
-        ),
+    "correct: no upper copy": Mutant(
+        "slots", False, (_ring("        store_relaxed(data, at + cap, value)\n", ""),), window=CAP - 8
+    ),
+    "correct: no lower copy": Mutant(
+        "slots", False, (_ring("        store_relaxed(data, at, value)\n", ""),)
     ),
     # panels
     "panel: not validated": Mutant(

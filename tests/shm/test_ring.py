@@ -10,7 +10,7 @@ import pytest
 from shm import Lagging, OrderError, SlotState, Status, StoreReader, StoreWriter
 from shm import layout as lay
 from shm.directory import slot_word
-from tests.shm.support import fill, row, rows, small_spec
+from tests.shm.support import copies_agree, fill, row, rows, small_spec
 
 CAP = 16
 NAN = np.full(3, np.nan)
@@ -38,12 +38,72 @@ def test_append_publishes_in_order(writer: StoreWriter, reader: StoreReader) -> 
         assert (reader.rows(slot, n)[3] == Status.BAR).all()
 
 
-def test_both_copies_are_written(writer: StoreWriter, reader: StoreReader) -> None:
+def test_a_row_is_copied_down_when_its_block_is_full(writer: StoreWriter, reader: StoreReader) -> None:
     (slot,) = fill(writer, 1, 0, 40)
-    writer.append(slot, 40, row(slot, 40))
-    writer.append(slot, 41, NAN, Status.ABSENT)
+    cells = reader.data[slot, 0]
+    for g in range(40, 47):
+        writer.append(slot, g, row(slot, g))
+        assert cells[CAP + g % CAP] == g
+        assert cells[g % CAP] == g - CAP, "an append touches the upper half alone"
+    writer.append(slot, 47, NAN, Status.ABSENT)
     assert np.array_equal(reader.data[slot, :, :CAP], reader.data[slot, :, CAP:], equal_nan=True)
-    assert reader.data[slot, 0, 40 % CAP] == 40.0
+    assert list(cells[8:15]) == list(range(40, 47)) and np.isnan(cells[15])
+
+
+@pytest.mark.parametrize(
+    ("window", "slack", "cap"), [(2, 2, 4), (5, 3, 8), (8, 3, 12), (8, 4, 16), (200, 60, 260)]
+)
+def test_every_window_of_every_bar(store_name: str, window: int, slack: int, cap: int) -> None:
+    """Rings of all shapes: shorter than a block, of whole blocks, with a rest; every length at every bar."""
+    spec = small_spec(window=window, slack=slack)
+    with StoreWriter.open(store_name, spec) as writer, StoreReader.attach(store_name) as reader:
+        assert reader.cap == cap
+        (slot,) = fill(writer, 1, 0, 1)
+        for g in range(1, 3 * cap + 2):
+            if g % (cap + 3) == 5:
+                writer.skip_to(slot, g + 1)
+                writer.correct(slot, g, row(slot, g))
+            else:
+                writer.append(slot, g, row(slot, g))
+            writer.complete(g)
+            for n in {1, 2, 3, cap // 2, cap - 3, cap - 2, cap - 1, g % (cap - 1) + 1}:
+                if 1 <= n <= g + 1:
+                    assert np.array_equal(reader.rows(slot, n)[:3].T, rows(slot, g + 1 - n, n)), (g, n)
+                    assert np.array_equal(writer.read(slot, g + 1 - n, n)[0], rows(slot, g + 1 - n, n))
+                    for end in range(max(n, g + 1 - (cap - 1 - n)), g + 1):  # windows of the past
+                        assert reader.view(slot, "a", n, end)[0] == slot * 1e6 + end - n
+            assert copies_agree(reader)
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+@pytest.mark.parametrize("end", ["delisted", "skipped", "skipped far", "restarted"])
+def test_a_block_that_was_begun_is_copied_down_whoever_ends_it(
+    writer: StoreWriter, reader: StoreReader, store_name: str, n: int, end: str
+) -> None:
+    """n bars are appended to a block, then it goes on otherwise; for two laps all windows show what there is."""
+    a, b = fill(writer, 2, 0, 40)
+    for g in range(40, 40 + n):
+        writer.append(a, g, row(a, g))
+    again = 40 + n  # a bar of `a` from here on is a bar again
+    if end == "delisted":
+        writer.remove_symbol(a)
+        again = 10**9
+    elif end == "restarted":
+        writer._finalizer()  # as a killed process: no goodbye
+        writer = StoreWriter.open(store_name, small_spec())
+    else:
+        again = 50 if end == "skipped" else 1000 + n
+        writer.skip_to(a, again)
+    with writer:
+        for g in range(40 + n, 40 + n + 2 * CAP):
+            if end != "delisted":
+                writer.append(a, reader.count(a), row(a, reader.count(a)))
+            writer.skip_to(b, g + 1)
+            writer.complete(g)
+            assert copies_agree(reader)
+            for k, seen in enumerate(reader.rows(a, CAP - 1)[:3].T, reader.count(a) - CAP + 1):
+                expected = row(a, k) if k < 40 + n or k >= again else NAN
+                assert np.array_equal(seen, expected, equal_nan=True), (g, k)
 
 
 @pytest.mark.parametrize("first_g", [0, 2**31 - 10, 2**32 - 10, 2_000_000_000, 2**62, 2**63 - 4 * CAP])
@@ -391,8 +451,7 @@ class Oracle:
         assert reader.complete_g == self.complete
         live = {f"S{s}": s for s in self.of(SlotState.ACTIVE)}
         assert reader.symbols() == live
-        data = reader.data
-        assert np.array_equal(data[:, :, :CAP], data[:, :, CAP:], equal_nan=True)
+        assert copies_agree(reader)
         assert reader.head >= max([self.complete, *(self.next[s] - 1 for s in self.of(SlotState.ACTIVE))])
         for slot in self.of(SlotState.ACTIVE, SlotState.DELISTED):
             assert reader.slot_state(slot) == self.state[slot]

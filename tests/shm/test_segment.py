@@ -122,7 +122,7 @@ def test_foreign_and_older_files(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(8)
         file.write(b"\x07")
-    with pytest.raises(SegmentVersion, match="layout 7, this code knows 1"):
+    with pytest.raises(SegmentVersion, match="layout 7, this code knows 2"):
         open_existing(path)
     assert seg.peek_source(path) == "test", "the source is found in any version"
 

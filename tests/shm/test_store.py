@@ -338,14 +338,15 @@ def test_another_spec_takes_the_name_with_a_new_file(
             again.check_writer()
 
 
-def test_a_store_of_another_layout_gets_a_successor(store_name: str) -> None:
+@pytest.mark.parametrize("version", [1, 99])  # 1: windows began in the lower half where they could
+def test_a_store_of_another_layout_gets_a_successor(store_name: str, version: int) -> None:
     path = segment_path(store_name)
     StoreWriter.open(store_name, small_spec()).close()
     with StoreReader.attach(store_name) as reader:
         with path.open("r+b") as file:
             file.seek(8)
-            file.write(b"\x63")
-        with pytest.raises(shm.SegmentVersion, match="has layout 99, this code knows 1"):
+            file.write(bytes([version]))
+        with pytest.raises(shm.SegmentVersion, match=f"has layout {version}, this code knows 2"):
             StoreReader.attach(store_name)
         with StoreWriter.open(store_name, small_spec()) as writer:
             assert writer.created

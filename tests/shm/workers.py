@@ -254,7 +254,7 @@ class Loops:
                 if count < cap:
                     continue
                 oldest = count - window
-                start = oldest % cap
+                start = cap + (count - 1) % cap + 1 - window
                 wrong = False
                 for k in range(window - 1, -1, -1):  # the oldest last: it is overwritten first
                     wrong |= is_wrong(data, slot, start + k, oldest + k, corrections)
@@ -278,7 +278,7 @@ class Loops:
                 if done < cap:
                     continue
                 oldest = done - window
-                start = oldest % cap
+                start = cap + (done - 1) % cap + 1 - window
                 wrong = False
                 for slot in range(n_slots):
                     for k in range(window - 1, -1, -1):
