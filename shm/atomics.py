@@ -239,7 +239,7 @@ xadd: Final = cast(Callable[[Any, int, int], int], intrinsic(_xadd))
 pause: Final = cast(Callable[[], None], intrinsic(_pause))
 """A spin loop's breath."""
 prefetch: Final = cast(Callable[[Any, int], None], intrinsic(_prefetch))
-"""prefetch(array, i): the cache line of element i will be written soon. A hint, without any effect on values."""
+"""prefetch(array, i): the cache line of element i will be written soon. A hint: no value changes by it."""
 clock_ns: Final = cast(Callable[[], int], intrinsic(_clock_ns))
 """CLOCK_MONOTONIC in ns: the same for all processes since boot; stands still while suspended."""
 futex_wait: Final = cast(Callable[[Any, int, int, int], int], intrinsic(_futex_wait))

@@ -229,9 +229,10 @@ def ring_capacity(window: int, slack: int) -> int:
 
 
 def first_cell(end: int, n: int, cap: int) -> int:
-    """Cell of a row in which the n bars before bar `end` begin, 0 <= n < cap: a window ends in the upper half.
+    """Cell of a row in which the n bars before bar `end` begin, 0 <= n < cap.
 
-    The bars of the lap of bar end - 1 lie in the upper half, those of the lap before it in the lower one.
+    A window ends in the upper half, where the bars of the newest one's lap of the ring lie; those of the lap
+    before it lie in the lower half.
     """
     return cap + (end - 1) % cap + 1 - n
 

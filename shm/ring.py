@@ -5,7 +5,7 @@ the second. A row is published by its slot's count alone, there is no state "bei
 between any two stores blocks nobody. A reader works in place and then asks whether it was overtaken; if so
 it gets no value.
 
-  append(g)   head := max(head, g); release fence; the row's upper cells; at the end of a block of 8 cells that
+  append(g)   head := max(head, g); release fence; the row's upper cells; if it fills a block of cells, the
               block's lower cells; count := g + 1, release
   window      count -> c1, acquire; the rows [c1 - W, c1) in place; acquire fence; count -> c2
               accepted iff c2 - c1 < cap - W
@@ -15,9 +15,9 @@ it gets no value.
   forming     the append with W = 1 over a few cells
 
 The proof is in docs/shm-format.md, the model that tries all orders in tests/shm/test_memory_model.py.
-Bar number g lies in cell cap + g mod cap, and, once its block is full, again in cell g mod cap: a window begins
-in the lower half, ends in the upper one, and is always one slice. Nothing looks at a lower cell before bar
-number g's lap of the ring is over (docs/decisions/0036-*.md), so an append touches half of the memory.
+Bar number g lies in cell cap + g mod cap and, as soon as its block of cells is full, in cell g mod cap as well:
+a window ends in the upper half, may begin in the lower one, and is always one slice. Nothing looks at a lower
+cell before the lap of its bar is over, so an append touches half of the memory (docs/decisions/0036-*.md).
 Compiled calls check everything before their first store: an error leaves the store as it was.
 """
 
@@ -179,8 +179,8 @@ def _copy_down(data: Any, slot: int, g: int) -> None:
 
 @compiled(types.void(_DATA, _I, _I, _ROW, _I))
 def _store_row(data: Any, slot: int, g: int, values: Any, status: int) -> None:
-    """Both copies of one row at once, which is never too early. A row that is being loaded needs it: panels see
-    it up to any bar, whatever was loaded."""
+    """Both copies of one row at once, which is never too early. A row that is being loaded needs it: panels
+    look at it up to any bar, whatever was loaded."""
     n_columns, width = data.shape[1], data.shape[2]
     cap = width // 2
     at = slot * n_columns * width + g % cap

@@ -273,8 +273,8 @@ def copies(
 
     append(g): release fence; the upper word; if g ends a block of cells (or the ring), the lower words of
                that block; count = g + 1 (release).
-    read:      bars of the newest one's lap from the upper half, of the lap before from the lower half; else as
-               `ring`. A window of an older layout began in the lower half whenever it fitted there.
+    read:      bars of the newest one's lap from the upper half, of the lap before from the lower one; else
+               as `ring`. A window of an older layout began in the lower half whenever it fitted there.
     One word a bar: whole bars are `ring`'s business. The writer copies what it stored itself, so it is known.
     """
     first = 2 * cap - 2  # the last cells of a lap, all of the next one's first
@@ -351,8 +351,8 @@ def corrections(
     """Changes to a bar that readers may be reading, while appends go on.
 
     Two bars (2, 3) are published, window 2, cap 4. The writer corrects bar 3, appends bar 4, corrects bar 3
-    again (a late fill: what was corrected was PENDING; two words, value and status, either way). From bar 4 on
-    the ring has come round, and bar 3 is read from the lower half.
+    again (a late fill: what was corrected was PENDING; two words, value and status, either way). From bar 4
+    on the ring has come round, and bar 3 is read from the lower half.
     correct: begin + 1; release fence; the words, in both `halves`; end + 1 (release).
     read:    e = end (acquire); c1 = count (acquire); words; acquire fence; c2 = count; b = begin;
              accept iff e == b and c2 - c1 < cap - window.

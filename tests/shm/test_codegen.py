@@ -272,7 +272,7 @@ def test_head_is_raised_before_the_fence(real: Build) -> None:
 
 
 def _copies_blocks(kit: Build, function: str) -> bool:
-    """Whether on some path atomic loads of data stand between its stores, after the fence and before the count."""
+    """Whether on some path atomic loads of data stand between its stores, after fence and before count."""
     flow, kind = look(kit, "ring", function, "ir")
 
     def step(state: str, what: str) -> str:
@@ -288,8 +288,8 @@ def _copies_blocks(kit: Build, function: str) -> bool:
 
 
 def test_blocks_are_copied_between_fence_and_count(real: Build, tmp_path: Path) -> None:
-    """The copy is conditional, so its absence cannot be seen along a path: look for it. (That no store of data
-    comes before the fence or after the count is seen above.)"""
+    """The copy is conditional, so its absence cannot be seen along a path: look for it. (That no store of
+    data comes before the fence or after the count is seen above.)"""
     without = build(tmp_path, [Change("ring", "    _copy_down(data, slot, g)", "    pass", 2)])
     for function in ("_append", "_append_nan"):
         assert _copies_blocks(real, function), function
@@ -417,7 +417,8 @@ MUTANTS: dict[str, tuple[str, tuple[Change, ...]]] = {
             Change(
                 "ring",
                 "        store_release(words, count_at, g + 1)\n    if end",
-                "        store_release(words, count_at, g + 1)\n        _copy_down(data, slot, g)\n    if end",
+                "        store_release(words, count_at, g + 1)\n"
+                "        _copy_down(data, slot, g)\n    if end",
             ),
         ),
     ),

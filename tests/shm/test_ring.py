@@ -80,7 +80,7 @@ def test_every_window_of_every_bar(store_name: str, window: int, slack: int, cap
 def test_a_block_that_was_begun_is_copied_down_whoever_ends_it(
     writer: StoreWriter, reader: StoreReader, store_name: str, n: int, end: str
 ) -> None:
-    """n bars are appended to a block, then it goes on otherwise; for two laps all windows show what there is."""
+    """n bars are appended to a block, then it goes on otherwise: for two laps windows show what there is."""
     a, b = fill(writer, 2, 0, 40)
     for g in range(40, 40 + n):
         writer.append(a, g, row(a, g))
