@@ -631,7 +631,7 @@ def test_slow_reader_gets_no_value(name: str) -> None:
 
         def slow(rows: Any) -> float:
             before = rows[0].copy()
-            for g in range(writer.count(0), writer.count(0) + 10):
+            for g in range(writer.count(0), writer.count(0) + 24):  # a lap, and the block that is copied last
                 for slot in range(2):
                     writer.append(slot, g, [float(g), 0.0])
                 writer.complete(g)
