@@ -76,6 +76,7 @@ def test_views_follow_the_ring_around(store: Store, writer: FakeCollector) -> No
         g = writer.close_bar()
         assert view.close[-1] == bar(0, g)[3] and view.close[0] == bar(0, g - WINDOW + 1)[3]
         assert view.last_run_time == run_time(g)
+        assert view.bars(3).values[3].tolist() == [bar(0, k)[3] for k in (g - 2, g - 1, g)]
     np.testing.assert_array_equal(view.bars().values[:-1], expected(0, g, WINDOW))
 
 

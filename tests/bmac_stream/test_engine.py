@@ -161,6 +161,15 @@ def test_warm_up_then_bar_by_bar(market: Market) -> None:
         agree(engine, market)
 
 
+def test_a_start_at_any_bar(market: Market) -> None:
+    """Wherever in its ring the store is: bars are taken from where they lie."""
+    for _ in range(30):
+        for _ in range(5):
+            market.close()
+        engine = Engine(market.attach(), nodes())
+        agree(engine, market)
+
+
 def test_a_symbols_own_factors_come_with_its_own_bar(market: Market) -> None:
     engine = Engine(market.attach(), nodes())
     before = engine.symbol("S3")

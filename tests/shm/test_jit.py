@@ -84,6 +84,17 @@ def test_a_panel_in_compiled_code(writer: StoreWriter, reader: StoreReader) -> N
     assert _market(reader.arrays, 0, 1)[0] == 1e6 + 39
 
 
+def test_every_bar_of_two_laps_in_compiled_code(writer: StoreWriter, reader: StoreReader) -> None:
+    """Wherever in a block the newest bar is, and wherever in the ring the window begins."""
+    for g in range(40, 72):
+        for slot in range(2):
+            writer.append(slot, g, row(slot, g))
+        writer.complete(g)
+        for n in (1, 5, 15):
+            assert _sum(reader.arrays, 0, 0, n)[0] == sum(range(g + 1 - n, g + 1))
+            assert _market(reader.arrays, 0, n)[0] == 2 * g + 1e6
+
+
 def test_a_correction_is_seen(writer: StoreWriter, reader: StoreReader) -> None:
     _, token, _ = _sum(reader.arrays, 0, 0, 8)
     market = _market(reader.arrays, 0, 8)[2]
