@@ -11,7 +11,7 @@ import pytest
 import bmac_stream
 from bmac_stream.bar import COLUMNS
 from bmac_stream.config import Config
-from bmac_stream.engine import CHECKPOINT_BARS, REPLAY_EVERY_S, Engine, FactorError
+from bmac_stream.engine import CHECKPOINT_BARS, REPLAY_EVERY_S, Engine, FactorError, Follower
 from bmac_stream.engine_process import statics_of
 from factor_defs import registry
 from kernels.batch import batch
@@ -325,6 +325,28 @@ def test_save_and_restore(market: Market, tmp_path: Path) -> None:
     assert np.isfinite(other["mean"][0])
     path.write_bytes(path.read_bytes()[:-1])
     assert "should have" in Engine(market.attach(), nodes(), state=path).started_from
+
+
+def test_a_restored_engine_knows_what_the_newest_bars_are(market: Market, tmp_path: Path) -> None:
+    told: dict[int, list[int]] = {}
+
+    class Told(Follower):
+        def begun(self, engine: Engine, slot: int, g: int, values: Any, status: Any) -> None:
+            told[slot] = status.tolist()
+
+    for _ in range(3):
+        market.close({5: Status.ABSENT})
+        engine = Engine(market.attach(), nodes())
+        market.put(3, Status.ABSENT)  # a bar ahead
+        engine.poll()
+        engine.save(tmp_path / "state")
+        again = Engine(market.attach(), nodes(), state=tmp_path / "state", follower=Told())
+        assert told == {slot: [Status.ABSENT if slot in (3, 5) else Status.BAR] for slot in range(N)}
+        for slot in (0, 1, 2, 4, 5, 6, 7, 8):
+            market.put(slot)
+        market.complete()
+        again.poll()
+        agree(again, market)
 
 
 def test_what_was_polled_is_told_without_sleeping(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
