@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 __all__ = [
     "ARCHITECTURES",
     "clock_ns",
+    "copy_eight",
     "eventfd_ring",
     "fence_acquire",
     "fence_release",
@@ -34,7 +35,6 @@ __all__ = [
     "load_float",
     "load_relaxed",
     "pause",
-    "prefetch",
     "store_float",
     "store_relaxed",
     "store_release",
@@ -51,7 +51,6 @@ _I32: Final = ir.IntType(32)
 _I64: Final = ir.IntType(64)
 _F64: Final = ir.DoubleType()
 
-_FOR_WRITING: Final = (1, 3, 1)  # to be written, kept in all caches, data
 _CLOCK_MONOTONIC: Final = 1
 _FUTEX_WAIT: Final = 0  # shared between processes, not FUTEX_PRIVATE; the time-out is relative
 _FUTEX_WAKE: Final = 1
@@ -149,14 +148,18 @@ def _pause(typingctx: Any) -> Any:
     return types.void(), codegen
 
 
-def _prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+def _copy_eight(typingctx: Any, array: Any, to: Any, source: Any) -> Any:
+    if not isinstance(array, types.Array) or not array.mutable or array.dtype != types.float64:
+        return None
+
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = builder.bitcast(_element(context, builder, sig.args[0], *args), _I8P)
-        hint = _libc(builder, "llvm.prefetch.p0", ir.VoidType(), [_I8P, _I32, _I32, _I32])
-        builder.call(hint, [pointer, *(ir.Constant(_I32, n) for n in _FOR_WRITING)])
+        eight = ir.VectorType(_F64, 8).as_pointer()
+        to, source = (_element(context, builder, sig.args[0], args[0], i) for i in args[1:])
+        cells = builder.load(builder.bitcast(source, eight), align=8, typ=eight.pointee)
+        builder.store(cells, builder.bitcast(to, eight), align=8)
         return context.get_dummy_value()
 
-    return types.void(array, types.int64), codegen
+    return types.void(array, types.int64, types.int64), codegen
 
 
 def _clock_ns(typingctx: Any) -> Any:
@@ -238,8 +241,8 @@ xadd: Final = cast(Callable[[Any, int, int], int], intrinsic(_xadd))
 """xadd(words, i, n): add n in one step, sequentially consistent; returns the value before."""
 pause: Final = cast(Callable[[], None], intrinsic(_pause))
 """A spin loop's breath."""
-prefetch: Final = cast(Callable[[Any, int], None], intrinsic(_prefetch))
-"""prefetch(array, i): the cache line of element i will be written soon. A hint: no value changes by it."""
+copy_eight: Final = cast(Callable[[Any, int, int], None], intrinsic(_copy_eight))
+"""copy_eight(array, to, source): eight float64 elements at once. Not atomic: for cells that nobody may look at."""
 clock_ns: Final = cast(Callable[[], int], intrinsic(_clock_ns))
 """CLOCK_MONOTONIC in ns: the same for all processes since boot; stands still while suspended."""
 futex_wait: Final = cast(Callable[[Any, int, int, int], int], intrinsic(_futex_wait))

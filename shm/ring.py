@@ -5,8 +5,8 @@ the second. A row is published by its slot's count alone, there is no state "bei
 between any two stores blocks nobody. A reader works in place and then asks whether it was overtaken; if so
 it gets no value.
 
-  append(g)   head := max(head, g); release fence; the row's upper cells; if it fills a block of cells, the
-              block's lower cells; count := g + 1, release
+  append(g)   head := max(head, g); release fence; the row's upper cells; if it begins a block of cells, the
+              lower cells of the block before; count := g + 1, release
   window      count -> c1, acquire; the rows [c1 - W, c1) in place; acquire fence; count -> c2
               accepted iff c2 - c1 < cap - W
   panel       the same with `complete` for c1 and `head` for c2
@@ -15,7 +15,7 @@ it gets no value.
   forming     the append with W = 1 over a few cells
 
 The proof is in docs/shm-format.md, the model that tries all orders in tests/shm/test_memory_model.py.
-Bar number g lies in cell cap + g mod cap and, as soon as its block of cells is full, in cell g mod cap too: a
+Bar number g lies in cell cap + g mod cap and, as soon as the next block of cells is begun, in g mod cap too: a
 window ends in the upper half, may begin in the lower one, and is always one slice. Nothing looks at a lower
 cell before the lap of its bar is over, so an append touches half of the memory (docs/decisions/0036-*.md).
 Compiled calls check everything before their first store: an error leaves the store as it was.
@@ -27,12 +27,12 @@ import numpy as np
 from numba import types
 
 from shm.atomics import (
+    copy_eight,
     fence_acquire,
     fence_release,
     load_acquire,
     load_float,
     load_relaxed,
-    prefetch,
     store_float,
     store_relaxed,
     store_release,
@@ -148,33 +148,29 @@ def _store_upper(data: Any, slot: int, g: int, values: Any, status: int) -> None
     store_relaxed(data, at, float(status))
 
 
-@compiled(types.void(_DATA, _I, _I, _I))
-def _copy_cells(data: Any, slot: int, first: int, n: int) -> None:
-    """Lower cells first ... first + n - 1 of all columns from their upper ones."""
-    n_columns, width = data.shape[1], data.shape[2]
-    cap = width // 2
-    at = slot * n_columns * width + first
-    for column in range(n_columns):  # they were last touched a lap ago: fetched together, not one by one
-        prefetch(data, at + column * width)
-    for _ in range(n_columns):
-        for k in range(at, at + n):
-            store_relaxed(data, k, load_relaxed(data, k + cap))
-        at += width
-
-
 @compiled(types.void(_DATA, _I, _I))
 def _copy_down(data: Any, slot: int, g: int) -> None:
-    """If bar g is the last of a block of cells, the block's lower cells.
+    """If bar g begins a block of cells: the lower cells of the block before it, from the upper ones.
 
     Before the count: if the writer is killed in here, the next one publishes bar g again, and copies again.
+    With the first bar of the next block, since what has just been stored cannot be loaded eight at a time.
+    The cells hold bars before g - cap, which no accepted window contains: they need not be stored atomically.
     """
-    cap = data.shape[2] // 2
-    last = g % cap
-    n = last % COPY_BLOCK + 1
-    if n == COPY_BLOCK:
-        _copy_cells(data, slot, last + 1 - COPY_BLOCK, COPY_BLOCK)  # a constant: 3 ns less an append
-    elif last == cap - 1:
-        _copy_cells(data, slot, last + 1 - n, n)
+    n_columns, width = data.shape[1], data.shape[2]
+    cap = width // 2
+    cell = g % cap
+    if cell % COPY_BLOCK:
+        return
+    first = (cell or cap) - 1
+    first -= first % COPY_BLOCK
+    at = slot * n_columns * width + first
+    for _ in range(n_columns):
+        if first + COPY_BLOCK <= cap:
+            copy_eight(data, at, at + cap)
+        else:  # the rest at the end of the ring
+            for k in range(at, at + cap - first):
+                store_relaxed(data, k, load_relaxed(data, k + cap))
+        at += width
 
 
 @compiled(types.void(_DATA, _I, _I, _ROW, _I))

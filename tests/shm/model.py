@@ -259,7 +259,7 @@ def copies(
     window: int = 2,
     block: int = 2,
     n_appends: int = 5,
-    copy: str = "block end",
+    copy: str = "with the next block",
     rest: bool = True,
     start_fence: bool = True,
     release: bool = True,
@@ -271,40 +271,44 @@ def copies(
 ) -> Result:
     """The ring as it lies: a bar is stored in the upper half, and copied to the lower one with its block.
 
-    append(g): release fence; the upper word; if g ends a block of cells (or the ring), the lower words of
-               that block; count = g + 1 (release).
+    append(g): release fence; the upper word; if g begins a block of cells (or the ring), the lower words of
+               the block before; count = g + 1 (release).
     read:      bars of the newest one's lap from the upper half, of the lap before from the lower one; else
                as `ring`. A window of an older layout began in the lower half whenever it fitted there.
     One word a bar: whole bars are `ring`'s business. The writer copies what it stored itself, so it is known.
     """
     first = 2 * cap - 2  # the last cells of a lap, all of the next one's first
     writer: list[Op] = []
-    owed: list[Op] = []
+
+    def held(c: int, g: int) -> int:
+        """The bar in upper cell c once bar g is stored."""
+        return g - (g - c) % cap
+
+    def lower(begin: int, g: int) -> list[Op]:
+        return [store(("l", c), held(c, g)) for c in range(begin, min(begin + block, cap))]
+
     for g in range(first, first + n_appends):
         cell = g % cap
-        begin = cell - cell % block
-        lower = [store(("l", c), g - cell + c) for c in range(begin, cell + 1)]
-        ends = cell % block == block - 1 or (rest and cell == cap - 1)
-        if copy == "a bar early" and cell % block == block - 2:
-            lower += [store(("l", cell + 1), g + 1 - cap)]
-            ends = True
-        elif copy in ("never", "a bar early"):
-            ends = False
+        down: list[Op] = []
+        if copy == "with its last bar but one":
+            if cell % block == block - 2:
+                down = lower(cell - cell % block, g)
+        elif cell % block == 0 and copy != "never":
+            before = (cell or cap) - 1
+            if rest or (before + 1) % block == 0:
+                down = lower(before - before % block, g)
         fences = [fence("rel")] if start_fence else []
         publish = store("count", g + 1, "rel" if release else "rlx")
-        down = lower if ends else []
-        if copy == "before the fence":
-            writer += [*down, *fences, store(("u", cell), g), publish]
-        elif copy == "with the next bar, after its count":
-            writer += [*fences, store(("u", cell), g), publish, *owed]
-            owed = down
+        upper = store(("u", cell), g)
+        if copy == "after the count":
+            writer += [*fences, upper, publish, *down]
         else:
-            writer += [*fences, store(("u", cell), g), *down, publish]
+            writer += [*fences, upper, *down, publish]
     memory: dict[Loc, Hashable] = {"count": first}
     for c in range(cap):
         newest = c + cap if c + cap < first else c
         memory[("u", c)] = newest
-        memory[("l", c)] = newest if c < (first % cap) // block * block else newest % cap
+        memory[("l", c)] = newest if c < (first - 1) % cap // block * block else newest % cap
 
     counts: Counter[str] = Counter()
     for guess in range(first, first + n_appends + 1):
@@ -614,10 +618,9 @@ MODELS: dict[str, Model] = {
         },
         mutants={
             "never copied down": {"copy": "never"},
-            "block copied before its last bar": {"copy": "a bar early", "cap": 4},
-            "block copied after the count of the next bar": {"copy": "with the next bar, after its count"},
+            "block copied with its last bar but one": {"copy": "with its last bar but one", "cap": 4},
+            "block copied after the count": {"copy": "after the count"},
             "rest at the end of the ring forgotten": {"rest": False},
-            "block copied before the fence": {"copy": "before the fence"},
             "reader begins in the lower half where it can": {"reader_begins": "in the lower half", "cap": 4},
             "<= instead of <": {"limit": "<="},
             "no validation": {"validate": False},

@@ -5,10 +5,11 @@
 uncached, so that only what a test runs is compiled. A build can be imported here, next to the real one, or
 in a child process.
 
-A *stepped* build calls a hook before every atomic store. The hook reads two words of this process:
+The one store that is not atomic, of eight cells at once, is eight stores in the builds that follow: nothing
+depends on their order. A *stepped* build calls a hook before every store. The hook reads two words of this process:
 `STEP[0]` counts down and at zero ends the process as kill -9 would, at exactly that store; `STEP[1]` spins
 so many pauses, which widens the moment in which a half-written row can be seen. A *traced* build writes
-every atomic store down, so that replay.py can stop between any two of them.
+every store down, so that replay.py can stop between any two of them.
 """
 
 from __future__ import annotations
@@ -46,6 +47,25 @@ class Change:
         wanted = self.times or max(found, 1)
         assert found == wanted, f"{self.module}.py: {self.old!r} found {found} times, expected {wanted}"
         return source.replace(self.old, self.new)
+
+
+
+
+def _cell_by_cell(hook: str) -> Change:
+    """Eight cells are stored one by one, with `hook` before each."""
+    return Change(
+        "atomics",
+        "        eight = ir.VectorType(_F64, 8).as_pointer()\n"
+        "        to, source = (_element(context, builder, sig.args[0], args[0], i) for i in args[1:])\n"
+        "        cells = builder.load(builder.bitcast(source, eight), align=8, typ=eight.pointee)\n"
+        "        builder.store(cells, builder.bitcast(to, eight), align=8)\n",
+        "        to, source = (_element(context, builder, sig.args[0], args[0], i) for i in args[1:])\n"
+        "        for k in range(8):\n"
+        "            cell, below = (builder.gep(end, [ir.Constant(_I64, k)]) for end in (source, to))\n"
+        "            value = builder.load(cell, typ=_F64)\n"
+        f"            {hook}\n"
+        "            builder.store(value, below)\n",
+    )
 
 
 LAZY = (
@@ -94,8 +114,9 @@ def _step(builder: Any) -> None:
 
 def _loader(""",
     ),
+    _cell_by_cell("_step(builder)"),
 )
-"""The hook before every atomic store."""
+"""The hook before every store."""
 
 TRACED = (
     Change(
@@ -126,8 +147,9 @@ def _log(builder: Any, pointer: Any, value: Any) -> None:
 
 def _loader(""",
     ),
+    _cell_by_cell("_log(builder, below, value)"),
 )
-"""Every atomic store is written down in LOG."""
+"""Every store is written down in LOG."""
 
 
 def shm_folder() -> Path:

@@ -50,14 +50,14 @@ def fill(writer: StoreWriter, symbols: int, g0: int, n: int) -> list[int]:
 
 
 def copies_agree(reader: StoreReader) -> bool:
-    """Whether all lower cells are those above them, but for the bars of a block that is not full yet."""
+    """Whether all lower cells are those above them, but for the bars of the newest one's block."""
     cap, same = reader.cap, True
     for entry in reader.directory():
         lower, upper = reader.data[entry.slot, :, :cap], reader.data[entry.slot, :, cap:]
         owed = slice(0, 0)
         if entry.state in (SlotState.ACTIVE, SlotState.DELISTED):
-            cell = reader.count(entry.slot) % cap
-            owed = slice(cell - cell % COPY_BLOCK, cell)
+            newest = (reader.count(entry.slot) - 1) % cap
+            owed = slice(newest - newest % COPY_BLOCK, newest + 1)
         different = ~((lower == upper) | (np.isnan(lower) & np.isnan(upper)))
         different[:, owed] = False
         same &= not different.any()

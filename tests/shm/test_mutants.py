@@ -90,15 +90,16 @@ MUTANTS = {
         "slots", False, (_ring(f"{_STORE_ROW}{_COUNT}", f"{_STORE_ROW}{_COUNT}".replace(_COPY, "")),)
     ),
     "append: blocks copied before their last bar": Mutant(
-        "slots", False, (_ring(_COPY, _COPY.replace("g)", "g + 1)")),)
+        "slots", False, (_ring(_COPY, _COPY.replace("g)", "g + 2)")),)
     ),
-    "append: blocks copied two bars late": Mutant(
-        "slots", False, (_ring(_COPY, _COPY.replace("g)", "g - 2)")),)
+    "append: blocks copied a bar late": Mutant(
+        "slots", False, (_ring(_COPY, _COPY.replace("g)", "g - 1)")),)
     ),
-    "append: a block of one bar less": Mutant(
-        "slots",
-        False,
-        (_ring("(data, slot, last + 1 - COPY_BLOCK, COPY_BLOCK)", "(data, slot, last + 2 - COPY_BLOCK, 7)"),),
+    "append: a block's first bar not copied": Mutant(
+        "slots", False, (_ring("copy_eight(data, at, at + cap)", "copy_eight(data, at + 1, at + 1 + cap)"),)
+    ),
+    "append: a block copied up instead of down": Mutant(
+        "slots", False, (_ring("copy_eight(data, at, at + cap)", "copy_eight(data, at + cap, at)"),)
     ),
     "append: no upper copy": Mutant(
         "slots",

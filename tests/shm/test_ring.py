@@ -38,7 +38,7 @@ def test_append_publishes_in_order(writer: StoreWriter, reader: StoreReader) -> 
         assert (reader.rows(slot, n)[3] == Status.BAR).all()
 
 
-def test_a_row_is_copied_down_when_its_block_is_full(writer: StoreWriter, reader: StoreReader) -> None:
+def test_a_block_is_copied_down_with_the_first_bar_of_the_next(writer: StoreWriter, reader: StoreReader) -> None:
     (slot,) = fill(writer, 1, 0, 40)
     cells = reader.data[slot, 0]
     for g in range(40, 47):
@@ -46,7 +46,10 @@ def test_a_row_is_copied_down_when_its_block_is_full(writer: StoreWriter, reader
         assert cells[CAP + g % CAP] == g
         assert cells[g % CAP] == g - CAP, "an append touches the upper half alone"
     writer.append(slot, 47, NAN, Status.ABSENT)
-    assert np.array_equal(reader.data[slot, :, :CAP], reader.data[slot, :, CAP:], equal_nan=True)
+    assert cells[15] == 47 - CAP
+    writer.append(slot, 48, row(slot, 48))
+    different = reader.data[slot, :, :CAP] != reader.data[slot, :, CAP:]
+    assert list(np.flatnonzero(different[0])) == [0, 15], "bar 48 is not copied yet, bar 47 is NaN"
     assert list(cells[8:15]) == list(range(40, 47)) and np.isnan(cells[15])
 
 
