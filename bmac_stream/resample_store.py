@@ -30,7 +30,7 @@ from bmac_stream.errors import BmacError, Lagging, StoreFull
 from bmac_stream.resample import Grid, fold, fold_slots
 from shm import SlotState, Spec, Status, StoreWriter
 from shm.directory import slot_word
-from shm.layout import SLOT_COUNT, SLOT_WORDS, Layout
+from shm.layout import SLOT_COUNT, SLOT_WORDS, Layout, first_cell
 
 __all__ = ["COUNTERS", "Older", "Resampler", "Rows", "spec_of"]
 
@@ -157,8 +157,9 @@ class Resampler:
         first = max(grid.first(series.next_g), reader.first_g(series.slot))
 
         def copied(end: int) -> tuple[int, F64]:
-            at = first % reader.cap
-            return first, reader.data[series.slot, :, at : at + min(max(0, end - first), grid.n)].copy()
+            n = min(max(0, end - first), grid.n)
+            at = first_cell(first + n, n, reader.cap)
+            return first, reader.data[series.slot, :, at : at + n].copy()
 
         open_bar = reader.read_forming(series.slot)
         rows = self._consistent(series.slot, copied)
@@ -250,7 +251,9 @@ class Resampler:
         if not len(mine) or (self.writer.counts(mine) != g).any():
             return due
         token = reader.token(series[0].slot, 1)
-        values, status = fold_slots(reader.data, due[plain], first % reader.cap, grid.n)
+        values, status = fold_slots(
+            reader.data, due[plain], first_cell(first + grid.n, grid.n, reader.cap), grid.n
+        )
         held = reader.valid(token._replace(oldest=first))  # nothing was corrected; and a fence
         if not held or (reader.words[self._counts_at[due[plain]]] - first >= reader.cap).any():
             return due
@@ -289,7 +292,7 @@ class Resampler:
                     lost = min(end, grid.holding(oldest - 1) + 1) - g
             start = grid.first(g + lost) + lead
             n = max(0, grid.first(end) - start)
-            at = start % reader.cap
+            at = first_cell(start + n, n, reader.cap)
             values, status = fold(reader.data[slot, :, at : at + n], grid.n, lead=lead if n else 0)
             if lost:
                 values = np.concatenate([np.full((lost, values.shape[1]), np.nan), values])

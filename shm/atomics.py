@@ -242,7 +242,7 @@ xadd: Final = cast(Callable[[Any, int, int], int], intrinsic(_xadd))
 pause: Final = cast(Callable[[], None], intrinsic(_pause))
 """A spin loop's breath."""
 copy_eight: Final = cast(Callable[[Any, int, int], None], intrinsic(_copy_eight))
-"""copy_eight(array, to, source): eight float64 elements at once. Not atomic: for cells that nobody may look at."""
+"""copy_eight(array, to, source): eight float64 elements at once. Not atomic: for cells nobody may look at."""
 clock_ns: Final = cast(Callable[[], int], intrinsic(_clock_ns))
 """CLOCK_MONOTONIC in ns: the same for all processes since boot; stands still while suspended."""
 futex_wait: Final = cast(Callable[[Any, int, int, int], int], intrinsic(_futex_wait))

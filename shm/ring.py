@@ -15,9 +15,9 @@ it gets no value.
   forming     the append with W = 1 over a few cells
 
 The proof is in docs/shm-format.md, the model that tries all orders in tests/shm/test_memory_model.py.
-Bar number g lies in cell cap + g mod cap and, as soon as the next block of cells is begun, in g mod cap too: a
-window ends in the upper half, may begin in the lower one, and is always one slice. Nothing looks at a lower
-cell before the lap of its bar is over, so an append touches half of the memory (docs/decisions/0036-*.md).
+Bar number g lies in cell cap + g mod cap and, once a bar of the next block of cells is there, in g mod cap
+too: a window ends in the upper half, may begin in the lower one, and is always one slice. Nothing looks at
+a lower cell before the lap of its bar is over, so an append touches half of the memory (decision 0036).
 Compiled calls check everything before their first store: an error leaves the store as it was.
 """
 

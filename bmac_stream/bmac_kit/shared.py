@@ -30,6 +30,7 @@ from bmac_stream.errors import (
     WriterStalled,
 )
 from shm import PanelToken, Status, StoreReader
+from shm.layout import first_cell
 
 __all__ = ["MarketBar", "SharedCandles"]
 
@@ -122,7 +123,7 @@ class SharedCandles:
         """Bar g of every symbol. Lagging if it is no longer held."""
         store = self.store
         symbols = store.symbols
-        cell = g % store.cap
+        cell = first_cell(g + 1, 1, store.cap)
 
         def copied(token: PanelToken) -> F64:
             if g < token.oldest:

@@ -66,7 +66,8 @@ class Noted(Engine):
         listed = np.isin(np.arange(data.shape[0]), [*now.values(), *gone])
         for g in range(max(FIRST, self.g - self.store.window), self.g):
             if np.isnan(self.noted[g - FIRST]).any():
-                self.noted[g - FIRST] = (data[:, -1, first_cell(g + 1, 1, self.store.cap)] == Status.BAR) * listed
+                status = data[:, -1, first_cell(g + 1, 1, self.store.cap)]
+                self.noted[g - FIRST] = (status == Status.BAR) * listed
 
     def _redo_market(self, *args: Any) -> None:
         super()._redo_market(*args)

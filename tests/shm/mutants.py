@@ -6,10 +6,10 @@ uncached, so that only what a test runs is compiled. A build can be imported her
 in a child process.
 
 The one store that is not atomic, of eight cells at once, is eight stores in the builds that follow: nothing
-depends on their order. A *stepped* build calls a hook before every store. The hook reads two words of this process:
-`STEP[0]` counts down and at zero ends the process as kill -9 would, at exactly that store; `STEP[1]` spins
-so many pauses, which widens the moment in which a half-written row can be seen. A *traced* build writes
-every store down, so that replay.py can stop between any two of them.
+depends on their order. A *stepped* build calls a hook before every store. The hook reads two words of this
+process: `STEP[0]` counts down and at zero ends the process as kill -9 would, at exactly that store;
+`STEP[1]` spins so many pauses, which widens the moment in which a half-written row can be seen. A *traced*
+build writes every store down, so that replay.py can stop between any two of them.
 """
 
 from __future__ import annotations
@@ -47,8 +47,6 @@ class Change:
         wanted = self.times or max(found, 1)
         assert found == wanted, f"{self.module}.py: {self.old!r} found {found} times, expected {wanted}"
         return source.replace(self.old, self.new)
-
-
 
 
 def _cell_by_cell(hook: str) -> Change:

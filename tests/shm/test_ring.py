@@ -38,7 +38,9 @@ def test_append_publishes_in_order(writer: StoreWriter, reader: StoreReader) -> 
         assert (reader.rows(slot, n)[3] == Status.BAR).all()
 
 
-def test_a_block_is_copied_down_with_the_first_bar_of_the_next(writer: StoreWriter, reader: StoreReader) -> None:
+def test_a_block_is_copied_down_with_the_first_bar_of_the_next(
+    writer: StoreWriter, reader: StoreReader
+) -> None:
     (slot,) = fill(writer, 1, 0, 40)
     cells = reader.data[slot, 0]
     for g in range(40, 47):
