@@ -147,18 +147,16 @@ class StoreSender:
         self.slot = self.writer.add_symbol("BENCH", 0)
         self.writer.activate(self.slot)
         self.row: Any = None
+        self.feeder = self.writer.feed()
 
     @property
     def next_g(self) -> int:
         return self.writer.count(self.slot)
 
     def send(self, row: Any) -> None:
-        if row is not self.row:  # it is one array: the view of its values is made once
-            self.row, self.values = row, row[1:]
-        g = int(row[0])
-        self.writer.append(self.slot, g, self.values)
-        if self.completes:
-            self.writer.complete(g)
+        if row is not self.row:  # it is one array: its values are the buffer, as a collector has one
+            self.row, self.feeder = row, self.writer.feed(row[1:])
+        self.feeder.append(self.slot, int(row[0]), complete=self.completes)
 
     def close(self) -> None:
         self.writer.close()

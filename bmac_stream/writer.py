@@ -208,8 +208,8 @@ class BarWriter:
         self._step = INTERVALS_MS[interval]
         self._origin = origin_ms(interval)
         self._early_ms = max(2_000.0, 100.0 * clock.rate)
-        n_columns = N_COLUMNS + (0 if extra is None else len(extra.columns))
-        self._row = np.empty(n_columns)
+        self._feeder = store.feed()
+        self._row = self._feeder.row
         self._limit_g = 0  # bars below it are known to have begun
         self._target = store.complete_g + 1  # the bar to complete next
         self._behind = 0  # ACTIVE symbols with next_g <= target
@@ -323,7 +323,8 @@ class BarWriter:
             if g > series.seen_g:
                 series.seen_g = g
             if series.state is State.ACTIVE:
-                self.store.write_forming(series.slot, g, self._whole(series.symbol, g, kline.values))
+                self._whole(series.symbol, g, kline.values)
+                self._feeder.write_forming(series.slot, g)
 
     # ------------------------------------------------------------------------------------ REST, snapshots
 
@@ -468,7 +469,8 @@ class BarWriter:
         stamp_ms: float,
         origin: Origin,
     ) -> None:
-        self.store.append(series.slot, g, self._whole(series.symbol, g, values, status), status)
+        self._whole(series.symbol, g, values, status)
+        self._feeder.append(series.slot, g, status)
         series.stamps[g & (STAMPS - 1)] = stamp_ms
         series.next_g = g + 1
         if g == self._target:
@@ -478,7 +480,7 @@ class BarWriter:
 
     def _whole(self, symbol: str, g: int, values: tuple[float, ...] | F64, status: int = BAR) -> F64:
         """The row of the store: the exchange's columns, and the extra ones, NaN where there is no bar. It is
-        the same array every time."""
+        the feeder's buffer every time."""
         row = self._row
         row[:N_COLUMNS] = values
         if self.extra is not None:

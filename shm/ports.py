@@ -22,10 +22,21 @@ from numba.extending import intrinsic
 from shm import ring
 from shm.atomics import clock_ns, load_relaxed, store_release
 from shm.compiled import compiled, entry
-from shm.layout import HEARTBEAT, SLOT_COUNT, SLOT_WORDS, SLOTS
+from shm.layout import H_FORMING_CELLS, HEARTBEAT, N_SLOTS, SLOT_COUNT, SLOT_WORDS, SLOTS
 from shm.wake import await_word, ring_bell
 
-__all__ = ["OVERTAKEN", "append_at", "complete_at", "new_port", "next_row", "refuse_all"]
+__all__ = [
+    "APPENDED",
+    "OVERTAKEN",
+    "REFUSED",
+    "append_at",
+    "complete_at",
+    "feed_at",
+    "form_at",
+    "new_port",
+    "next_row",
+    "refuse_all",
+]
 
 _I: Final = types.int64
 _ROW: Final = types.Array(types.float64, 1, "C", readonly=True)
@@ -38,7 +49,10 @@ _P_WIDTH: Final = 4
 _P_BELL: Final = 5
 _PORT_WORDS: Final = 8
 
-_REFUSED: Final = -1
+REFUSED: Final = -1
+"""Nothing was done; the function in ring.py, or its caller, says why."""
+APPENDED: Final = -3
+"""The row is published, but its bar could not be declared complete."""
 _TRIES: Final = 100
 OVERTAKEN: Final = -2
 """`next_row` was overtaken, or a correction was under way, each time it looked."""
@@ -73,9 +87,9 @@ def _append_at(address: int, slot: int, g: int, values: Any, status: int) -> int
     port = carray(_at(address), (_PORT_WORDS,), np.int64)
     n_columns = port[_P_COLUMNS]
     if port[_P_WORDS] == 0 or not 0 <= slot < port[_P_SLOTS] or not 1 <= status <= 3:
-        return _REFUSED
+        return REFUSED
     if len(values) != n_columns - 1 or (values.strides[0] != 8 and n_columns > 2):
-        return _REFUSED
+        return REFUSED
     words = carray(_at(port[_P_WORDS]), (SLOTS,), np.int64)
     data = carray(_at(port[_P_DATA]), (port[_P_SLOTS], n_columns, port[_P_WIDTH]), np.float64)
     return ring.append(words, data, slot, g, values, status)
@@ -85,13 +99,45 @@ def _append_at(address: int, slot: int, g: int, values: Any, status: int) -> int
 def _complete_at(address: int, g: int) -> int:
     port = carray(_at(address), (_PORT_WORDS,), np.int64)
     if port[_P_WORDS] == 0:
-        return _REFUSED
+        return REFUSED
     words = carray(_at(port[_P_WORDS]), (SLOTS,), np.int64)
     shape = (port[_P_SLOTS], port[_P_COLUMNS], port[_P_WIDTH])
     if ring.complete(words, carray(_at(port[_P_DATA]), shape, np.float64), g)[0] != ring.OK:
-        return _REFUSED
+        return REFUSED
     ring_bell(words, carray(_at(port[_P_BELL]), (SLOTS,), np.int64))
     store_release(words, HEARTBEAT, clock_ns())
+    return ring.OK
+
+
+@compiled(_I(_I, _I, _I, _I, _I, _I), nogil=False)
+def _feed_at(address: int, row: int, slot: int, g: int, status: int, completes: int) -> int:
+    port = carray(_at(address), (_PORT_WORDS,), np.int64)
+    n_columns = port[_P_COLUMNS]
+    if port[_P_WORDS] == 0 or not 0 <= slot < port[_P_SLOTS] or not 1 <= status <= 3:
+        return REFUSED
+    words = carray(_at(port[_P_WORDS]), (SLOTS,), np.int64)
+    data = carray(_at(port[_P_DATA]), (port[_P_SLOTS], n_columns, port[_P_WIDTH]), np.float64)
+    values = carray(_at(row), (n_columns - 1,), np.float64)
+    if ring.append(words, data, slot, g, values, status) != ring.OK:
+        return REFUSED
+    if not completes:
+        return ring.OK
+    if ring.complete(words, data, g)[0] != ring.OK:
+        return APPENDED
+    ring_bell(words, carray(_at(port[_P_BELL]), (SLOTS,), np.int64))
+    store_release(words, HEARTBEAT, clock_ns())
+    return ring.OK
+
+
+@compiled(_I(_I, _I, _I, _I), nogil=False)
+def _form_at(address: int, row: int, slot: int, g: int) -> int:
+    port = carray(_at(address), (_PORT_WORDS,), np.int64)
+    if port[_P_WORDS] == 0:
+        return REFUSED
+    words = carray(_at(port[_P_WORDS]), (SLOTS,), np.int64)
+    if load_relaxed(words, H_FORMING_CELLS) == 0 or not 0 <= slot < load_relaxed(words, N_SLOTS):
+        return REFUSED
+    ring.write_forming(words, slot, g, carray(_at(row), (port[_P_COLUMNS] - 1,), np.float64))
     return ring.OK
 
 
@@ -122,6 +168,14 @@ append_at: Final = entry(_append_at)
 
 values  float64, one-dimensional: the caller has looked. Length and strides are looked at here.
 """
+feed_at: Final = entry(_feed_at)
+"""feed_at(port, row, slot, g, status, completes): `ring.append` of the values at address `row`; with
+`completes` also what `complete_at` does. 0 if all was done, APPENDED if only the first, REFUSED if nothing.
+
+row  address of float64[n_columns - 1], which the caller keeps
+"""
+form_at: Final = entry(_form_at)
+"""form_at(port, row, slot, g): `ring.write_forming` of the values at address `row`; 0, or REFUSED."""
 complete_at: Final = entry(_complete_at)
 """complete_at(port, g): `ring.complete`, the bell and the heartbeat; 0 if it was done, else nothing was."""
 next_row: Final = entry(_next_row)

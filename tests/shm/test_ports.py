@@ -1,4 +1,4 @@
-"""shm/ports.py and shm/follow.py: the quick calls do what the slow ones do, and refuse what those refuse."""
+"""shm/ports.py, feed.py and follow.py: the quick calls do what the slow ones do, and refuse what those do."""
 
 import math
 import threading
@@ -69,7 +69,9 @@ def test_append_takes_what_is_like_a_row(writer: StoreWriter, values: Any, statu
         ((0, 5, row(0, 5), 0), ValueError, "BAR, ABSENT or PENDING"),
         ((0, 5, row(0, 5), 4), ValueError, "BAR, ABSENT or PENDING"),
         ((0, 5, row(0, 5), "1"), TypeError, "str"),
-        ((0, "5", row(0, 5)), TypeError, "unicode"),
+        ((0, "5", row(0, 5)), TypeError, "str"),
+        ((0, 5.0, row(0, 5)), TypeError, "'float' object cannot be interpreted as an integer"),
+        ((0.0, 5, row(0, 5)), TypeError, "'float' object cannot be interpreted as an integer"),
         (("0", 5, row(0, 5)), TypeError, "str"),
     ],
     ids=lambda value: "",
@@ -109,6 +111,121 @@ def test_a_refused_port_is_not_followed() -> None:
     address = port.ctypes.data
     assert ports.append_at(address, 0, 0, row(0, 0), 1) != 0
     assert ports.complete_at(address, 0) != 0
+
+
+def test_feeder_publishes_its_buffer(writer: StoreWriter, reader: StoreReader) -> None:
+    feeder = writer.feed()
+    assert feeder.row.shape == (3,) and np.isnan(feeder.row).all()
+    for g in range(5, 45):  # more than the ring holds
+        for slot in (0, 1):
+            feeder.row[:] = row(slot, g)
+            feeder.append(slot, g, complete=slot == 1)
+        assert reader.complete_g == g
+        assert [reader.rows(slot, 1)[:, 0].tolist() for slot in (0, 1)] == [[*row(s, g), 1.0] for s in (0, 1)]
+    feeder.row[:] = np.nan
+    feeder.append(0, 45, Status.ABSENT)
+    feeder.append(1, 45, int(Status.PENDING))
+    assert [reader.rows(slot, 1)[3, 0] for slot in (0, 1)] == [Status.ABSENT, Status.PENDING]
+
+
+def test_feeder_of_a_given_buffer(writer: StoreWriter) -> None:
+    whole = np.arange(5.0)
+    feeder = writer.feed(whole[1:4])
+    whole[:] = 7.0, *row(0, 5), 8.0
+    feeder.append(0, 5)
+    assert writer.read(0, 5, 1)[0].tolist() == [row(0, 5).tolist()]
+    assert feeder.row.base is whole
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [np.zeros(2), np.zeros((3, 1)), np.zeros(6)[::2], np.zeros(3, np.float32), np.zeros(3, ">f8"), [0.0] * 3],
+    ids=["short", "two-dimensional", "strided", "float32", "big-endian", "list"],
+)
+def test_feeder_takes_no_other_buffer(writer: StoreWriter, buffer: Any) -> None:
+    with pytest.raises(ValueError, match=r"a buffer is a contiguous float64\[3\], found "):
+        writer.feed(buffer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((0, 4), OrderError, "S0: bar 4 asked for, bar 5 is next"),
+        ((0, 2**70), OverflowError, "too large|too big"),
+        ((2, 5), SymbolNotFound, "slot 2 was never taken"),
+        ((-1, 5), SymbolNotFound, "slot -1 was never taken"),
+        ((0, 5.0), TypeError, "'float' object cannot be interpreted as an integer"),
+        ((0, None), TypeError, "NoneType|none|str"),
+        ((0, 5, 0), ValueError, "BAR, ABSENT or PENDING"),
+        ((0, 5, 4), ValueError, "BAR, ABSENT or PENDING"),
+    ],
+    ids=lambda value: "",
+)
+@pytest.mark.parametrize("complete", [False, True])
+def test_feeder_refuses_and_writes_nothing(
+    writer: StoreWriter, arguments: Any, error: type[Exception], message: str, complete: bool
+) -> None:
+    feeder = writer.feed()
+    words, data = writer._words.copy(), writer._data.copy()
+    with pytest.raises(error, match=message):
+        feeder.append(*arguments, complete=complete)
+    assert (writer._words == words).all()
+    assert np.array_equal(writer._data, data, equal_nan=True)
+
+
+def test_feeder_names_who_lacks_a_bar(writer: StoreWriter, reader: StoreReader) -> None:
+    feeder = writer.feed(row(0, 5))
+    with pytest.raises(OrderError, match="bar 5 is not complete: S1 has published up to bar 4"):
+        feeder.append(0, 5, complete=True)
+    assert writer.count(0) == 6 and reader.complete_g == 4
+    feeder.append(1, 5, complete=True)
+    assert reader.complete_g == 5
+
+
+def test_feeder_wakes_and_is_a_sign_of_life(writer: StoreWriter, reader: StoreReader) -> None:
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(reader.wait(4, 30.0)))
+    thread.start()
+    time.sleep(0.1)
+    before = int(writer._words[HEARTBEAT])
+    feeder = writer.feed(row(0, 5))
+    feeder.append(0, 5)
+    feeder.append(1, 5, complete=True)
+    thread.join(5)
+    assert found == [5]
+    assert writer._words[HEARTBEAT] > before
+
+
+def test_feeder_and_the_forming_bar(writer: StoreWriter, reader: StoreReader) -> None:
+    feeder = writer.feed()
+    for k in range(7):
+        feeder.row[:] = row(1, 100 + k)
+        feeder.write_forming(1, 5)
+        assert reader.read_forming(1)[0] == 5
+        assert reader.read_forming(1)[1].tolist() == row(1, 100 + k).tolist()
+    for slot, g, error in ((2, 5, SymbolNotFound), (-1, 5, SymbolNotFound), (1, 2**70, OverflowError)):
+        words = writer._words.copy()
+        with pytest.raises(error):
+            feeder.write_forming(slot, g)
+        assert (writer._words == words).all()
+
+
+def test_feeder_without_forming_cells(store_name: str) -> None:
+    with StoreWriter.open(store_name, small_spec(forming_cells=0)) as writer:
+        fill(writer, 1, 0, 5)
+        with pytest.raises(ValueError, match="has no cells for forming rows"):
+            writer.feed().write_forming(0, 5)
+
+
+def test_feeder_of_a_closed_writer(store_name: str) -> None:
+    writer = StoreWriter.open(store_name, small_spec())
+    fill(writer, 1, 0, 5)
+    feeder = writer.feed()
+    writer.close()
+    with pytest.raises(ShmError, match="closed"):
+        feeder.append(0, 5, complete=True)
+    with pytest.raises(ShmError, match="closed"):
+        feeder.write_forming(0, 5)
 
 
 def test_complete_wakes_and_is_a_sign_of_life(writer: StoreWriter, reader: StoreReader) -> None:
