@@ -292,7 +292,7 @@ def _copies_blocks(kit: Build, function: str) -> bool:
 def test_blocks_are_copied_between_fence_and_count(real: Build, tmp_path: Path) -> None:
     """The copy is conditional, so its absence cannot be seen along a path: look for it. (That no store of
     data comes before the fence or after the count is seen above.)"""
-    without = build(tmp_path, [Change("ring", "    _copy_down(data, slot, g)", "    pass", 2)])
+    without = build(tmp_path, [Change("ring", "    _copy_down(data, slot, ", "    max(0, ", 2)])
     for function in ("_append", "_append_nan"):
         assert _copies_blocks(real, function), function
         assert not _copies_blocks(without, function), function
@@ -356,8 +356,8 @@ PLAIN = (
         "builder.load(pointer, typ=target)",
     ),
 )
-_STORE_ROW = "    _store_upper(data, slot, g, values, status)\n    _copy_down(data, slot, g)\n"
-_COPY = "    _copy_down(data, slot, g)\n"
+_COPY = "    _copy_down(data, slot, cell)\n"
+_STORE_ROW = f"    _store_upper(data, slot, cell, values, status)\n{_COPY}"
 _RAISE = "    _raise_head(words, g)\n"
 _PUBLISH = "(words, SLOTS + slot * SLOT_WORDS + SLOT_COUNT, g + 1)\n"
 _END = "    store_release(words, CORR_END, serial + 1)\n"
@@ -414,13 +414,15 @@ MUTANTS: dict[str, tuple[str, tuple[Change, ...]]] = {
         "append without values",
         (
             Change(
-                "ring", "        _copy_down(data, slot, g)  # what was appended to this block before\n", ""
+                "ring",
+                "        _copy_down(data, slot, _cell(data, g))  # what was appended to this block before\n",
+                "",
             ),
             Change(
                 "ring",
                 "        store_release(words, count_at, g + 1)\n    if end",
                 "        store_release(words, count_at, g + 1)\n"
-                "        _copy_down(data, slot, g)\n    if end",
+                "        _copy_down(data, slot, _cell(data, g))\n    if end",
             ),
         ),
     ),

@@ -236,8 +236,8 @@ def test_killed_at_every_store(traced: Build, name: str, job: str, monkeypatch: 
     assert n >= {"append": 6, "append and complete": 12, "append past the end": 60, "skip": 100}.get(job, 15)
 
 
-_COPY = "    _copy_down(data, slot, g)\n"
-_STORE_ROW = f"    _store_upper(data, slot, g, values, status)\n{_COPY}"
+_COPY = "    _copy_down(data, slot, cell)\n"
+_STORE_ROW = f"    _store_upper(data, slot, cell, values, status)\n{_COPY}"
 _COUNT = "    store_release(words, SLOTS + slot * SLOT_WORDS + SLOT_COUNT, g + 1)\n"
 _BEGIN = "    store_release(words, CORR_BEGIN, load_relaxed(words, CORR_BEGIN) + 1)\n"
 _END = "    store_release(words, CORR_END, serial + 1)\n"

@@ -43,8 +43,8 @@ def _ring(old: str, new: str, times: int = 1) -> Change:
 
 _SLOT_RULE = "return bool(count - oldest < cap and begun == corrections)"
 _PANEL_RULE = "return bool(head - oldest < cap and begun == corrections)"
-_COPY = "    _copy_down(data, slot, g)\n"
-_STORE_ROW = f"    _store_upper(data, slot, g, values, status)\n{_COPY}"
+_COPY = "    _copy_down(data, slot, cell)\n"
+_STORE_ROW = f"    _store_upper(data, slot, cell, values, status)\n{_COPY}"
 _COUNT = "    store_release(words, SLOTS + slot * SLOT_WORDS + SLOT_COUNT, g + 1)\n"
 _BEGIN = "    store_release(words, CORR_BEGIN, load_relaxed(words, CORR_BEGIN) + 1)\n"
 _END = "    store_release(words, CORR_END, serial + 1)\n"
@@ -90,10 +90,10 @@ MUTANTS = {
         "slots", False, (_ring(f"{_STORE_ROW}{_COUNT}", f"{_STORE_ROW}{_COUNT}".replace(_COPY, "")),)
     ),
     "append: blocks copied before their last bar": Mutant(
-        "slots", False, (_ring(_COPY, _COPY.replace("g)", "g + 2)")),)
+        "slots", False, (_ring(_COPY, _COPY.replace("cell)", "_cell(data, g + 2))")),)
     ),
     "append: blocks copied a bar late": Mutant(
-        "slots", False, (_ring(_COPY, _COPY.replace("g)", "g - 1)")),)
+        "slots", False, (_ring(_COPY, _COPY.replace("cell)", "_cell(data, g - 1))")),)
     ),
     "append: a block's first bar not copied": Mutant(
         "slots", False, (_ring("copy_eight(data, at, at + cap)", "copy_eight(data, at + 1, at + 1 + cap)"),)
@@ -106,8 +106,8 @@ MUTANTS = {
         False,
         (
             _ring(
-                "    at = slot * n_columns * width + cap + g % cap\n",
-                "    at = slot * n_columns * width + g % cap\n",
+                "    at = slot * n_columns * width + width // 2 + cell\n",
+                "    at = slot * n_columns * width + cell\n",
             ),
         ),
         window=1,
