@@ -43,7 +43,7 @@ compat: env $(COMPAT_STAMP)  ## BMAC's run directory of every trade_type, read w
 	  && $(PY) tests/compat/write.py "$$out" && $(COMPAT_PY) tests/compat/reader.py "$$out"
 
 stress: env  ## minutes of load on the store and the collector
-	$(PY) -m pytest -m stress -s
+	$(PY) -m pytest -m stress -s --timeout=1800
 
 bench: env  ## every benchmark, one after the other; nothing else should run meanwhile
 	$(PY) bench/store.py && $(PY) bench/ingest.py && $(PY) bench/init.py && $(PY) bench/factors.py && \
