@@ -38,8 +38,8 @@ DENIALS: Final = 3
 """So many answers in a row must lack a bar before it is absent, unless a later row is in the answer."""
 
 AGAIN_MS: Final = (120_000.0, 900_000.0)
-"""Bars that are absent by such answers alone are asked for again after so long, exchange ms: an exchange that
-has trouble may lack for minutes what it has later."""
+"""Bars that are absent by such answers alone are asked for again after so long, exchange ms (and up to the
+first of these more): an exchange that has trouble may lack for minutes what it has later."""
 
 FIRST_PAUSE_MS: Final = 1_000.0
 LONGEST_PAUSE_MS: Final = 300_000.0
@@ -61,15 +61,6 @@ class _History:
     again: int = 0  # how often the end of the history was asked for again
     stuck: int = 0  # how often a page in a row brought nothing
     not_before: float = 0.0  # monotonic seconds
-
-
-@dataclass(slots=True, eq=False)
-class _Unproven:
-    """Bars of a symbol that became absent together, though no later row was ever beside their place."""
-
-    series: Series
-    bars: set[int]
-    asked: int = 0
 
 
 class _Pause(NamedTuple):
@@ -136,8 +127,10 @@ class Fetcher:
         self._pauses: dict[str, _Pause] = {}
         # symbol -> bar -> answers in a row that lacked it; a window of bars at most
         self._denied: dict[str, dict[int, int]] = {}
-        # a heap of (when to ask again, exchange ms; n-th; what)
-        self._unproven: list[tuple[float, int, _Unproven]] = []
+        # bars that are absent, though no later row was ever beside their place: (when they are to be asked
+        # for again, exchange ms; whose) -> bar -> how often that has been done; and a heap of those keys
+        self._unproven: dict[tuple[float, Series], dict[int, int]] = {}
+        self._due: list[tuple[float, int, Series]] = []
         self._numbers = itertools.count()
         self._quiet = Quiet(log)
 
@@ -193,11 +186,11 @@ class Fetcher:
                     await self._repair(symbol)
                 except Exception:  # a bug must not end the worker
                     self._bug(symbol)
-            elif (doubt := self._next_unproven()) is not None:
+            elif (series := self._next_unproven()) is not None:
                 try:
-                    await self._ask_again(doubt)
+                    await self._ask_again(*series)
                 except Exception:
-                    self._bug(doubt.series.symbol)
+                    self._bug(series[0].symbol)
             elif (job := self._next_history()) is not None:
                 try:
                     await self._read_history(job)
@@ -254,7 +247,8 @@ class Fetcher:
         try:
             answer, sent_ms = await self._ask(job.symbol, page)
         except ExchangeError as error:
-            self._failed(job, error)
+            if writer.series.get(job.symbol) is series:  # else it has another job by now
+                self._failed(job, error)
             return
         except asyncio.CancelledError:
             self._history.appendleft(job)
@@ -357,38 +351,50 @@ class Fetcher:
         finally:
             self._repairing.discard(symbol)
 
-    def _next_unproven(self) -> _Unproven | None:
+    def _next_unproven(self) -> tuple[Series, dict[int, int]] | None:
         """Doubtful absent bars that are due to be asked for; None: none, or no weight to spare."""
         governor = self._rest.governor
-        if not self._unproven or governor.blocked_s > 0 or governor.used > HISTORY_SHARE * governor.capacity:
+        if not self._due or governor.blocked_s > 0 or governor.used > HISTORY_SHARE * governor.capacity:
             return None
-        if self._unproven[0][0] > self._clock.now_ms():
+        if self._due[0][0] > self._clock.now_ms():
             return None
-        return heapq.heappop(self._unproven)[2]
+        due_ms, _, series = heapq.heappop(self._due)
+        return series, self._unproven.pop((due_ms, series))
 
-    async def _ask_again(self, doubt: _Unproven) -> None:
+    async def _ask_again(self, series: Series, bars: dict[int, int]) -> None:
         """What is absent by the exchange's word: if it has it now, a correction brings it in."""
-        writer, series = self._writer, doubt.series
+        writer = self._writer
         if series.state is State.EXPECTED:
             return  # no bar of it is published, absent or not
-        pause_ms = AGAIN_MS[0]
+        owed = bars
         try:
             if series.state is State.LOADING:
                 return  # published bars can be corrected when readers see them
-            for page in cover(doubt.bars, self._page_limit, self._rest.market.kline_weight):
+            for page in cover(bars, self._page_limit, self._rest.market.kline_weight):
                 if writer.series.get(series.symbol) is not series:
                     break  # delisted, or listed anew
                 answer, sent_ms = await self._ask(series.symbol, page, rows_only=True)
                 if writer.series.get(series.symbol) is series:
                     writer.answer(series.symbol, answer, sent_ms)
-                    doubt.bars.difference_update((page.g + np.flatnonzero(answer.status == BAR)).tolist())
-            doubt.asked += 1
-            pause_ms = AGAIN_MS[min(doubt.asked, len(AGAIN_MS) - 1)]
+                    for g in (page.g + np.flatnonzero(answer.status == BAR)).tolist():
+                        bars.pop(g, None)
+            owed = {g: n + 1 for g, n in bars.items() if n + 1 < len(AGAIN_MS)}
         except ExchangeError as error:
             self._note(series.symbol, error)
-        finally:  # however it ended, nothing is owed for ever
-            if doubt.bars and doubt.asked < len(AGAIN_MS) and writer.series.get(series.symbol) is series:
-                self._ask_later(doubt, pause_ms)
+        finally:  # however it ended, nothing waits for ever
+            if writer.series.get(series.symbol) is series:
+                self._ask_later(series, owed)
+
+    def _ask_later(self, series: Series, bars: dict[int, int]) -> None:
+        """Have bars (-> how often they were) asked for again, with others of that series that are due soon:
+        in a halt every bar is doubtful, and a request for each, of all symbols, would leave no weight."""
+        now_ms = self._clock.now_ms()
+        for g, n in bars.items():
+            due_ms = math.ceil((now_ms + AGAIN_MS[n]) / AGAIN_MS[0]) * AGAIN_MS[0]
+            if (due_ms, series) not in self._unproven:
+                self._unproven[due_ms, series] = {}
+                heapq.heappush(self._due, (due_ms, next(self._numbers), series))
+            self._unproven[due_ms, series][g] = n
 
     def _doubt_recent(self, symbol: str) -> None:
         """Absent bars at the end of what a former process left: it may have owed a second look at them."""
@@ -400,10 +406,7 @@ class Fetcher:
         if first < series.next_g:
             _, status = writer.store.read(series.slot, first, series.next_g - first)
             if len(absent := np.flatnonzero(status == ABSENT)):
-                self._ask_later(_Unproven(series, set((first + absent).tolist())), AGAIN_MS[0])
-
-    def _ask_later(self, doubt: _Unproven, pause_ms: float) -> None:
-        heapq.heappush(self._unproven, (self._clock.now_ms() + pause_ms, next(self._numbers), doubt))
+                self._ask_later(series, dict.fromkeys((first + absent).tolist(), 0))
 
     async def _ask(self, symbol: str, page: Page, *, rows_only: bool = False) -> tuple[Answer, float]:
         """One request; the answer, judged, and the exchange time from which it is at least.
@@ -462,7 +465,7 @@ class Fetcher:
         if denied:
             self._denied[symbol] = denied
         if believed and (series := self._writer.series.get(symbol)) is not None:
-            self._ask_later(_Unproven(series, believed), AGAIN_MS[0])
+            self._ask_later(series, dict.fromkeys(believed, 0))
             first, last = (utc_text(self._writer.close_ms(g)) for g in (min(believed), max(believed)))
             self._quiet.warning(
                 "absent", "%s: absent by the exchange's word, to be asked for again: %d run_times,"
