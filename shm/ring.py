@@ -148,7 +148,7 @@ def _store_upper(data: Any, slot: int, cell: int, values: Any, status: int) -> N
     n_columns, width = data.shape[1], data.shape[2]
     at = slot * n_columns * width + width // 2 + cell
     for column in range(n_columns - 1):
-        store_relaxed(data, at, values[column])
+        store_relaxed(data, at, load_relaxed(values, column))  # an index with a sign costs a tenth
         at += width
     store_relaxed(data, at, float(status))
 
