@@ -1,8 +1,10 @@
 """bmac_stream.bar: names and lengths of intervals."""
 
+import time
+
 import pytest
 
-from bmac_stream.bar import INTERVALS_MS, interval_name, length_ms, made_interval_ms
+from bmac_stream.bar import INTERVALS_MS, interval_name, length_ms, made_interval_ms, utc_text
 
 MINUTE, DAY = 60_000, 86_400_000
 
@@ -66,3 +68,13 @@ def test_minutes_of_seconds() -> None:
     assert made_interval_ms("1m", 1000) == MINUTE
     with pytest.raises(ValueError, match="no interval"):
         made_interval_ms("30s", 1000)
+
+
+def test_a_moment_for_people_is_in_utc_whatever_the_machine_s_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Hong_Kong")
+    time.tzset()
+    try:
+        assert utc_text(1_772_366_400_999.0) == "2026-03-01 12:00:00"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
