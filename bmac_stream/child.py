@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -10,7 +11,12 @@ from typing import Any, Final
 
 __all__ = ["Child", "with_us"]
 
+log = logging.getLogger("bmac_stream.child")
+
 MAX_LINE: Final = 1 << 20
+
+KILLED_S: Final = 5.0
+"""So long is waited for a process that was killed: one that hangs in the kernel must not keep us."""
 
 # Linux: SIGKILL when the parent dies, also by kill -9; survives the exec that follows. What runs so has
 # nothing to save, and a process that is asked politely may hang on its way out.
@@ -84,7 +90,8 @@ class Child:
         return await self.end(timeout_s)
 
     async def end(self, timeout_s: float) -> int | None:
-        """Wait for its end, after `timeout_s` SIGKILL; its exit status (None: it was never started)."""
+        """Wait for its end, after `timeout_s` SIGKILL; its exit status (None: it was never started, or hangs
+        in the kernel, which is logged)."""
         if self._process is None:
             return None
         try:
@@ -98,7 +105,12 @@ class Child:
                 async with asyncio.timeout(1.0):  # the pipe's end; a grandchild may hold it open
                     while await self.line() is not None:
                         pass
-        status = await self._process.wait()
+        try:
+            async with asyncio.timeout(KILLED_S):
+                status = await self._process.wait()
+        except TimeoutError:
+            log.error("%s (process %d) does not end, not even by SIGKILL", self.name, self.pid)
+            return None
         # Its pipes are closed a turn of the loop later; a loop that ends now would leave them to the garbage
         # collector, which finds the loop closed.
         transport: Any = getattr(self._process, "_transport", None)

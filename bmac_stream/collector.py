@@ -565,6 +565,8 @@ class Collector:
             try:
                 await self._apply(await self._ask_universe())
                 self.console.infos_updated()
+                for name in self._empty & self.symbols.keys():  # should its stream be mute, REST tells
+                    self._load_empty(name)
             except ExchangeError as error:
                 self._quiet.warning("universe", "exchangeInfo: %s: %s", type(error).__name__, error)
 
@@ -583,6 +585,11 @@ class Collector:
         series = self.writer.series.get(symbol)
         if series is not None and series.state is State.EXPECTED and symbol not in self._refused:
             self._empty.add(symbol)
+
+    def _load_empty(self, symbol: str) -> None:
+        """Ask again for a symbol of which the exchange had no bar."""
+        self._empty.discard(symbol)
+        self.fetcher.load(symbol, self.symbols.get(symbol, 0))
 
     def _on_refused(self, symbol: str) -> None:
         self._refused.add(symbol)
@@ -661,9 +668,9 @@ class Collector:
             self._status = 1
             self.stopping.set()
         self._write_counters(lag_s)
-        for name in [name for name in self._empty if self.writer.series[name].waiting]:
-            self._empty.discard(name)  # its first bar closed
-            self.fetcher.load(name)
+        series = self.writer.series
+        for name in [name for name in self._empty if name in series and series[name].waiting]:
+            self._load_empty(name)  # its first bar closed
         odd = self.streams.stats.bad_frames["future"] + self.streams.stats.bad_frames["stale"]
         if odd != self._odd:
             self._odd = odd

@@ -459,6 +459,34 @@ async def test_listings_and_delistings_need_no_restart(tmp_path: Path, store_nam
         assert first == rows.open_time[0], "from its first bar on"
 
 
+async def test_a_new_symbol_whose_stream_is_mute_comes_by_rest(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, store_name, market=new_market(4, 1, 1), exchange_info_every_sec=60) as run:
+        collector = await run.start()
+        await run.live()
+        frame, load, asked = collector.writer.frame, collector.fetcher.load, []
+
+        def empty_at_first(symbol: str, onboard_ms: int = 0) -> None:
+            if symbol == "NEWUSDT":
+                asked.append(symbol)
+            if asked == ["NEWUSDT"]:
+                collector._on_resolved(symbol)
+            else:
+                load(symbol, onboard_ms)
+
+        monkeypatch.setattr(collector.fetcher, "load", empty_at_first)
+        monkeypatch.setattr(
+            collector.writer, "frame", lambda kline: frame(kline) if kline.symbol != "NEWUSDT" else None
+        )
+        run.simulator.fault("listing", symbols=["NEWUSDT"], seconds=30)
+        await run.until("the new one", lambda: "NEWUSDT" in collector.store.symbols)
+        assert len(asked) == 2, "it had no bar when it was first asked for"
+        await run.bars(2)
+        await run.until("everything settled", run.settled)
+        run.check()
+
+
 async def test_a_symbol_that_is_listed_again_gets_all_of_its_history_in_a_new_slot(
     tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
