@@ -90,12 +90,12 @@ def retake(words: _Words, slot: int, first_g: int) -> None:
     words[slot_word(slot, SLOT_COUNT)] = 0
     words[slot_word(slot, SLOT_FIRST_G)] = first_g
     words[slot_word(slot, SLOT_LOADED)] = first_g
-    post(words, slot_word(slot, SLOT_STATE), SlotState.LOADING)
+    post(words, slot_word(slot, SLOT_STATE), int(SlotState.LOADING))
 
 
 def set_state(words: _Words, slot: int, state: SlotState) -> None:
     """Move a slot on, and tell readers that the directory changed. Writer only."""
-    post(words, slot_word(slot, SLOT_STATE), state)
+    post(words, slot_word(slot, SLOT_STATE), int(state))
     touch(words)
 
 

@@ -295,12 +295,17 @@ def _map_file(fd: int, size: int, writable: bool) -> tuple[Any, int]:
     return room, at
 
 
-def _collapse(buffer: Any, at: int, size: int) -> None:
+def _collapse(fd: int, buffer: Any, at: int, size: int) -> None:
     """Put a new file into huge pages, where the kernel can (6.1 on, whatever its settings for tmpfs).
 
     An append touches two pages for every column of its symbol, a market's newest bars many times what the
     processor's page cache holds. It changes no byte; where it cannot be had, things are as they were.
+
+    One small page is taken in each: the kernel makes no huge page out of nothing, and out of 512 small ones
+    by copying them, which took 320 MiB 0.14 to 1.4 s; so it is 0.04 s.
     """
+    for begin in range(0, size - size % _HUGE, _HUGE):
+        os.posix_fallocate(fd, begin, 4096)
     libc = ctypes.CDLL(None)  # the mmap module's own madvise would hold up every other thread meanwhile
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     libc.madvise(np.frombuffer(buffer, np.uint8).ctypes.data + at, size, _MADV_COLLAPSE)
@@ -317,7 +322,7 @@ def _map(
 ) -> Segment:
     buffer, at = _map_file(fd, layout.file_size, writable)
     if new and layout.file_size >= _HUGE:
-        _collapse(buffer, at, layout.file_size)
+        _collapse(fd, buffer, at, layout.file_size)
     words = np.frombuffer(buffer, np.int64, count=layout.data_offset // 8, offset=at)
     shape = (layout.spec.max_symbols, layout.n_columns, 2 * layout.cap)
     data = np.frombuffer(buffer, np.float64, count=int(np.prod(shape)), offset=at + layout.data_offset)
@@ -347,17 +352,18 @@ def create(path: Path, layout: Layout, mode: int, group: int | None) -> Segment:
     temporary = path.with_name(path.name + ".new")
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, 0o600)
     try:
+        epoch = int.from_bytes(os.urandom(8), "little") >> 1 or 1
+        created_ms = time.time_ns() // 1_000_000
         try:
-            os.posix_fallocate(fd, 0, need)
+            os.ftruncate(fd, need)
+            segment = _map(path, fd, layout, epoch, created_ms, writable=True, new=True)
+            os.posix_fallocate(fd, 0, need)  # whatever is not there yet; nothing is touched before
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
                 raise
             raise NoSpace(_no_space(path, need, free)) from error
-        epoch = int.from_bytes(os.urandom(8), "little") >> 1 or 1
-        created_ms = time.time_ns() // 1_000_000
         os.pwrite(fd, pack_header(layout, epoch, created_ms), 0)
         os.pwrite(fd, layout.texts, layout.source_offset)
-        segment = _map(path, fd, layout, epoch, created_ms, writable=True, new=True)
         segment.words[HEAD] = -1
         segment.data[:, :-1, :] = np.nan
         segment.data[:, -1, :] = 0.0
