@@ -96,10 +96,14 @@ class EngineProcess:
         return 0
 
     def _attach(self) -> Store | None:
+        began = time.monotonic()
         try:
             return attach(self.config.store_name, directory=self.config.store.directory, timeout_s=BEAT_S)
         except ShmError as error:
             self._say(f"waiting for a collector: {error}")
+            time.sleep(
+                max(0.0, began + BEAT_S - time.monotonic())
+            )  # a file of another layout says so at once
             return None
 
     def _follow(self, store: Store, end: float, left: int) -> int:

@@ -105,11 +105,14 @@ class ResampleProcess:
                 writer.close()
 
     def _attach(self) -> Store | None:
-        config = self.config
+        config, began = self.config, time.monotonic()
         try:
             return attach(config.store_name, directory=config.store.directory, timeout_s=BEAT_S)
         except ShmError as error:
             self._say("waiting", f"waiting for a collector: {error}")
+            time.sleep(
+                max(0.0, began + BEAT_S - time.monotonic())
+            )  # a file of another layout says so at once
             return None
 
     def _follow(self, base: Store, parent: int, snapshots: "Snapshots") -> bool:

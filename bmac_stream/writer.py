@@ -208,6 +208,9 @@ class BarWriter:
         self._step = INTERVALS_MS[interval]
         self._origin = origin_ms(interval)
         self._early_ms = max(2_000.0, 100.0 * clock.rate)
+        width, wanted = len(store.spec.columns), N_COLUMNS + (0 if extra is None else len(extra.columns))
+        if width != wanted:
+            raise ValueError(f"{store.path} has rows of {width} columns, bars have {wanted}")
         self._feeder = store.feed()
         self._row = self._feeder.row
         self._limit_g = 0  # bars below it are known to have begun

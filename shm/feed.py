@@ -27,8 +27,8 @@ class Feeder:
         """Not for callers: use `StoreWriter.feed`."""
         self._writer = writer
         self._port = address
-        self._values = row
-        self._row: int = row.ctypes.data
+        self._values = row.view(np.ndarray)  # a view cannot be resized, nor can what it is a view of
+        self._row: int = self._values.ctypes.data
 
     @property
     def row(self) -> npt.NDArray[np.float64]:

@@ -264,16 +264,16 @@ class StoreWriter:
     def feed(self, row: _F64 | None = None) -> Feeder:
         """A buffer of one row, from which rows are published at half the price of `append`.
 
-        row  float64[n_values], contiguous and writeable: the buffer itself, no copy; a new one by default.
-             ValueError for anything else
+        row  float64[n_values], contiguous: the buffer itself, no copy; a new one by default. ValueError for
+             anything else
         """
         if row is None:
             row = np.full(self._n_values, np.nan)
         if (
-            type(row) is not np.ndarray
-            or row.dtype is not _FLOAT64
+            not isinstance(row, np.ndarray)
+            or row.dtype != _FLOAT64
             or row.shape != (self._n_values,)
-            or (row.strides != (8,) and self._n_values > 1)
+            or not (row.flags.c_contiguous and row.flags.aligned)
         ):
             found = f"{row.dtype}{list(row.shape)}" if isinstance(row, np.ndarray) else type(row).__name__
             raise ValueError(f"a buffer is a contiguous float64[{self._n_values}], found {found}")
@@ -328,7 +328,8 @@ class StoreWriter:
         """Publish the state of bar g, which is not closed yet. ValueError if the store has no such cells."""
         if not self.spec.forming_cells:
             raise ValueError(f"{self.path} has no cells for forming rows (forming_cells = 0)")
-        ring.write_forming(self._open_words, self._slot(slot), g, self._row(values))
+        row, slot, g = self._row(values), operator.index(slot), operator.index(g)
+        ring.write_forming(self._open_words, self._slot(slot), g, row)
 
     def complete(self, g: int) -> None:
         """Declare bar g complete for the whole directory, and wake readers.

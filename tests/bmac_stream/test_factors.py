@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bmac_stream import engine_process
 from bmac_stream.engine import Engine, FactorError, plan_factors
 from bmac_stream.engine_process import EngineProcess, statics_of
 from bmac_stream.errors import StoreNotFound, StoreRetired
@@ -402,6 +403,22 @@ def test_the_process_from_start_to_stop(tmp_path: Path) -> None:
         process.wait()
         log.close()
         market.writer.close()
+
+
+def test_a_store_of_another_layout_is_waited_for_at_leisure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its refusal comes at once, that of a missing one after a while."""
+    market = Market(tmp_path)
+    process = EngineProcess(_config(market, [["PctChg", 5]]))
+    market.writer.close()
+    with segment_path("bars", tmp_path).open("r+b") as file:
+        file.seek(8)
+        file.write(b"\x01")
+    pauses: list[float] = []
+    monkeypatch.setattr(engine_process.time, "sleep", pauses.append)
+    assert process._attach() is None
+    assert 0.5 * engine_process.BEAT_S < sum(pauses) <= engine_process.BEAT_S
 
 
 def test_other_factors_retire_what_readers_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

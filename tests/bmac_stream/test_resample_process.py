@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bmac_stream import resample_process
 from bmac_stream.archive import DataSet
 from bmac_stream.archive_file import STORE, Rows
 from bmac_stream.binance.protocol import SymbolInfo
@@ -26,6 +27,7 @@ from bmac_stream.snapshot import generations, load_latest
 from bmac_stream.status import look_at
 from bmac_stream.tables import ExchangeInfoTable
 from shm import Status
+from shm.segment import segment_path
 
 from .fake_collector import G0, SOURCE, FakeCollector, bar
 from .rig import REPO, CollectorProcess, until
@@ -372,3 +374,18 @@ def test_two_writers_of_one_store(tmp_path: Path) -> None:
 def test_a_config_without_targets(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="resample"):
         ResampleProcess(configured(tmp_path, "rule"))
+
+
+def test_a_base_of_another_layout_is_waited_for_at_leisure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its refusal comes at once, that of a missing one after a while."""
+    made = ResampleProcess(configured(tmp_path, "rule", {"interval": "5m"}))
+    FakeCollector.start(tmp_path).close()
+    with segment_path("rule", tmp_path).open("r+b") as file:
+        file.seek(8)
+        file.write(b"\x01")
+    pauses: list[float] = []
+    monkeypatch.setattr(resample_process.time, "sleep", pauses.append)
+    assert made._attach() is None
+    assert 0.5 * resample_process.BEAT_S < sum(pauses) <= resample_process.BEAT_S

@@ -298,6 +298,34 @@ def test_blocks_are_copied_between_fence_and_count(real: Build, tmp_path: Path) 
         assert not _copies_blocks(without, function), function
 
 
+@pytest.mark.parametrize("form", ["ir", "aarch64"])
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        ("ring", "append_rows"), ("ring", "skip_to"), ("ring", "complete"),
+        ("ports", "_append_at"), ("ports", "_feed_at"),
+    ],
+)  # fmt: skip
+def test_blocks_are_copied_there_wherever_an_append_is_inlined(
+    real: Build, module: str, function: str, form: str
+) -> None:
+    flow, kind = look(real, module, function, form)
+
+    def event(line: str) -> str:
+        vector = form == "aarch64" and re.match(r"(stp|str|stur) q\d+.*\[x", line)
+        return "store eight" if vector else kind(line)
+
+    def step(state: str, what: str) -> str:
+        if what == "fence release":
+            return "fenced"
+        if what.startswith("store eight"):
+            return "copied" if state in ("fenced", "copied") else "BAD eight cells stored elsewhere"
+        return "published" if what.startswith("store release") else state
+
+    assert any(event(line).startswith("store eight") for line in flow.lines)
+    assert not {state for state in flow.run(event, step, "start") if state.startswith("BAD")}
+
+
 def test_complete_is_a_release(real: Build) -> None:
     flow, kind = look(real, "ring", "complete", "ir")
     stores = {what for what in map(kind, flow.lines) if what.endswith(f" {8 * layout.COMPLETE}")}

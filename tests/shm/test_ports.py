@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shm import OrderError, ShmError, Status, StoreReader, StoreWriter, SymbolNotFound, WriterDead, ports
-from shm.layout import HEARTBEAT
+from shm.layout import FUTEX, HEARTBEAT
 from tests.shm.support import fill, row, small_spec
 
 
@@ -134,7 +134,19 @@ def test_feeder_of_a_given_buffer(writer: StoreWriter) -> None:
     whole[:] = 7.0, *row(0, 5), 8.0
     feeder.append(0, 5)
     assert writer.read(0, 5, 1)[0].tolist() == [row(0, 5).tolist()]
-    assert feeder.row.base is whole
+    assert np.shares_memory(feeder.row, whole[1:4])
+
+
+def test_feeder_keeps_its_buffer_where_it_is(writer: StoreWriter) -> None:
+    """Compiled code knows its address: it must neither move nor go."""
+    given = row(0, 5)
+    feeders = [writer.feed(given), writer.feed()]
+    for array in (given, *(feeder.row for feeder in feeders)):
+        with pytest.raises(ValueError, match=r"resize|own its"):
+            array.resize(200_000)
+    del given
+    feeders[0].append(0, 5)
+    assert writer.read(0, 5, 1)[0].tolist() == [row(0, 5).tolist()]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +166,8 @@ def test_feeder_takes_no_other_buffer(writer: StoreWriter, buffer: Any) -> None:
         ((0, 2**70), OverflowError, "too large|too big"),
         ((2, 5), SymbolNotFound, "slot 2 was never taken"),
         ((-1, 5), SymbolNotFound, "slot -1 was never taken"),
+        ((4, 5), SymbolNotFound, "slot 4 was never taken"),
+        ((2**40, 5), SymbolNotFound, "was never taken"),
         ((0, 5.0), TypeError, "'float' object cannot be interpreted as an integer"),
         ((0, None), TypeError, "NoneType|none|str"),
         ((0, 5, 0), ValueError, "BAR, ABSENT or PENDING"),
@@ -180,6 +194,9 @@ def test_feeder_names_who_lacks_a_bar(writer: StoreWriter, reader: StoreReader) 
     assert writer.count(0) == 6 and reader.complete_g == 4
     feeder.append(1, 5, complete=True)
     assert reader.complete_g == 5
+    feeder.append(0, 6)
+    feeder.append(1, 6, Status.PENDING, complete=True)  # not the plain number that the quick way takes
+    assert reader.complete_g == 6
 
 
 def test_feeder_wakes_and_is_a_sign_of_life(writer: StoreWriter, reader: StoreReader) -> None:
@@ -187,10 +204,12 @@ def test_feeder_wakes_and_is_a_sign_of_life(writer: StoreWriter, reader: StoreRe
     thread = threading.Thread(target=lambda: found.append(reader.wait(4, 30.0)))
     thread.start()
     time.sleep(0.1)
-    before = int(writer._words[HEARTBEAT])
+    before, bumps = int(writer._words[HEARTBEAT]), int(writer._words[FUTEX])
     feeder = writer.feed(row(0, 5))
     feeder.append(0, 5)
+    assert writer._words[FUTEX] == bumps, "nobody is woken for half a market"
     feeder.append(1, 5, complete=True)
+    assert writer._words[FUTEX] == bumps + 1, "a reader that looks again by itself would come late"
     thread.join(5)
     assert found == [5]
     assert writer._words[HEARTBEAT] > before
@@ -203,7 +222,10 @@ def test_feeder_and_the_forming_bar(writer: StoreWriter, reader: StoreReader) ->
         feeder.write_forming(1, 5)
         assert reader.read_forming(1)[0] == 5
         assert reader.read_forming(1)[1].tolist() == row(1, 100 + k).tolist()
-    for slot, g, error in ((2, 5, SymbolNotFound), (-1, 5, SymbolNotFound), (1, 2**70, OverflowError)):
+    for slot, g, error in (
+        (2, 5, SymbolNotFound), (-1, 5, SymbolNotFound), (4, 5, SymbolNotFound), (2**40, 5, SymbolNotFound),
+        (1, 2**70, OverflowError), (1, 5.0, TypeError), (1.0, 5, TypeError),
+    ):  # fmt: skip
         words = writer._words.copy()
         with pytest.raises(error):
             feeder.write_forming(slot, g)
