@@ -1,6 +1,6 @@
 """How fast is the store: to write, to read in place, from process to process, beside other transports?
 
-    python bench/store.py [--json FILE] [--rounds 9] [--agree]
+    python bench/store.py [--json FILE] [--rounds 25] [--agree]
 
 One-way latency is from the moment before the sender's call to the moment when the receiver holds the bar as
 an array, for one bar of 12 numbers and its number (104 bytes), about every 0.3 ms, sender and receiver pinned
@@ -455,7 +455,7 @@ def latency_floors(figures: Figures, pair: Pair, found: Rounds) -> None:
     figures.at_most("latency_shm_jit_to_jit_us", 0.5, figures["latency_shm_jit_to_jit_us"])
 
 
-def main(json: str | None = None, agree: bool = False, rounds: int = 9, n: int = 300) -> None:
+def main(json: str | None = None, agree: bool = False, rounds: int = 25, n: int = 300) -> None:
     """Measure, print, and exit 1 if a floor is missed.
 
     json    write figures and floors to this file

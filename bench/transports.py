@@ -25,6 +25,7 @@ __all__ = ["TRANSPORTS", "WIDTH", "Receiver", "Sender", "Transport", "absent", "
 WIDTH = 13
 PATTERN = np.arange(12) * 1e-3  # added to the bar number; exact enough to be told from any other bar's
 SERVICE = "bmac-bench"
+BUFFER = 512  # samples of pub/sub: more than a round, or a machine that pauses for 20 ms loses some
 
 Row = NDArray[np.float64]
 
@@ -240,7 +241,7 @@ class PubSubSender:
         self.address = tempfile.mkdtemp(prefix="bmac-bench-")
         self.node, self.type = _node(self.address), _payload_type()
         builder = self.node.service_builder(iox2.ServiceName.new(SERVICE)).publish_subscribe(self.type)
-        self.service = builder.subscriber_max_buffer_size(64).create()
+        self.service = builder.subscriber_max_buffer_size(BUFFER).create()
         self.publisher = self.service.publisher_builder().create()
 
     def send(self, row: Row) -> None:
@@ -258,7 +259,7 @@ class PubSubReceiver:
         self.node = _node(address)
         builder = self.node.service_builder(iox2.ServiceName.new(SERVICE)).publish_subscribe(_payload_type())
         self.service = builder.open()
-        self.subscriber = self.service.subscriber_builder().buffer_size(64).create()
+        self.subscriber = self.service.subscriber_builder().buffer_size(BUFFER).create()
 
     def receive(self) -> Row:
         until = time.monotonic() + 5
