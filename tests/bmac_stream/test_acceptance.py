@@ -154,13 +154,8 @@ def report(counters: dict[str, int]) -> str:
     return f"{counters['ws_bars'] / live:.2%} of the live bars by WebSocket; {figures}"
 
 
-def judge(counters: dict[str, int], n_symbols: int, gone: int = 0, asks: int = 1) -> None:
-    """What must hold whatever the exchange was.
-
-    gone  symbols that may end their trading meanwhile
-    asks  how often a bar may be asked for until it is there: where an answer's way takes seconds of the
-          exchange's time, the first may be from before the close
-    """
+def judge(counters: dict[str, int], n_symbols: int, gone: int = 0) -> None:
+    """What must hold whatever the exchange was. gone: symbols that may end their trading meanwhile."""
     print(report(counters))
     assert counters["bugs"] == 0
     assert counters["revised_bars"] == 0
@@ -170,7 +165,7 @@ def judge(counters: dict[str, int], n_symbols: int, gone: int = 0, asks: int = 1
     assert counters["pending_bars"] >= counters["late_fills"] >= 1
     # a repair brings a bar, or comes a moment after its frame, or finds REST banned; the rest is what an
     # answer did not have yet, and what the collector that was killed had not counted
-    asked_for = asks * counters["repaired_bars"] + counters["duplicate_bars"] + counters["rest_errors"]
+    asked_for = counters["repaired_bars"] + counters["duplicate_bars"] + counters["rest_errors"]
     assert counters["repair_requests"] <= asked_for + 5 * n_symbols + 20 * gone
     # after the start: repairs, and one page of history for each symbol after the kill
     assert counters["klines"] <= counters["repair_requests"] + 2 * n_symbols + 2 * gone
@@ -291,7 +286,7 @@ def test_the_same_through_a_proxy_and_tls_when_there_is_no_other_way(
         assert proxy.tunnels >= 10
     assert len(held) >= 6
     assert differences(held, truth) == []
-    judge(counters, len(held), asks=2)
+    judge(counters, len(held))
 
 
 @pytest.mark.slow
