@@ -37,7 +37,7 @@ import numpy.typing as npt
 
 from bmac_stream.archive import DataSet
 from bmac_stream.archive_file import REST, Rows
-from bmac_stream.backfill import ABSENT, BAR, Answer, Page, cover, judge, spans
+from bmac_stream.backfill import ABSENT, BAR, DENIALS, Answer, Page, cover, judge, spans
 from bmac_stream.bar import COLUMNS, INTERVALS_MS, N_COLUMNS, origin_ms, utc_text
 from bmac_stream.binance.markets import MARKETS, TRADE_TYPES
 from bmac_stream.binance.rest import RestClient, retry
@@ -62,8 +62,6 @@ Span = tuple[int, int]
 PAGE: Final = 99
 """Bars of one comparison: what a request of the least weight brings."""
 ATTEMPTS: Final = 4
-DENIALS: Final = 3
-"""So many answers must lack a bar before it is absent, unless a later row is in the answer."""
 SHARE: Final = 0.5
 """Of the exchange's weight: a collector on the same address needs the rest."""
 

@@ -17,6 +17,7 @@ __all__ = [
     "ABSENT_BEFORE_NEXT_MS",
     "BAR",
     "CLOSE_MARGIN_MS",
+    "DENIALS",
     "UNKNOWN",
     "Answer",
     "Page",
@@ -45,6 +46,9 @@ ABSENT_BEFORE_NEXT_MS: Final = 10_000
 
 ABSENT_AFTER_MS: Final = 120_000
 """The same when no later row exists: the market may be halted, or its next bar has had no trade yet."""
+
+DENIALS: Final = 3
+"""So many answers in a row must lack a bar before it is absent, unless a later row is in the answer."""
 
 
 class Page(NamedTuple):

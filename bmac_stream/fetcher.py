@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from .backfill import ABSENT, BAR, UNKNOWN, Answer, Page, cover, judge, pages
+from .backfill import ABSENT, BAR, DENIALS, UNKNOWN, Answer, Page, cover, judge, pages
 from .bar import INTERVALS_MS, origin_ms, utc_text
 from .binance.rest import RestClient
 from .clock import Clock
@@ -33,9 +33,6 @@ log = logging.getLogger("bmac_stream.rest")
 
 HISTORY_SHARE: Final = 0.95
 """History leaves this much of our weight untouched: a closing bar must not wait for the next minute."""
-
-DENIALS: Final = 3
-"""So many answers in a row must lack a bar before it is absent, unless a later row is in the answer."""
 
 AGAIN_MS: Final = (120_000.0, 900_000.0)
 """Bars that are absent by such answers alone are asked for again after so long, exchange ms (and up to the
