@@ -37,7 +37,7 @@ import numpy.typing as npt
 
 from bmac_stream.archive import DataSet
 from bmac_stream.archive_file import REST, Rows
-from bmac_stream.backfill import ABSENT, BAR, DENIALS, Answer, Page, cover, judge, spans
+from bmac_stream.backfill import ABSENT, BAR, CLOSE_MARGIN_MS, DENIALS, Answer, Page, cover, judge, spans
 from bmac_stream.bar import COLUMNS, INTERVALS_MS, N_COLUMNS, origin_ms, utc_text
 from bmac_stream.binance.markets import MARKETS, TRADE_TYPES
 from bmac_stream.binance.rest import RestClient, retry
@@ -371,7 +371,9 @@ class _Verifier:
         info = {
             one.symbol: one for one in (await retry(exchange.rest.exchange_info, attempts=ATTEMPTS)).symbols
         }
-        closed_g = self.g_of(int(exchange.clock.now_ms())) - 1
+        # a bar that has just closed is not missing yet: no answer is taken as its last word (backfill.judge)
+        settled_ms = exchange.clock.now_ms() - exchange.clock.uncertainty_ms - CLOSE_MARGIN_MS
+        closed_g = self.g_of(int(settled_ms)) - 1
         begin_all, end_all = self.first_g, self.end_g
         for start in self._unknown:  # all that may have been in there
             begin_all = min(begin_all, self.g_of(start))

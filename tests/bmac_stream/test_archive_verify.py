@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -536,3 +537,27 @@ async def test_listing_and_delisting_decide_what_a_gap_is(tmp_path: Path, market
     }
     assert found == {"LATE": [(10, 14)], "BEHIND": [(21, 30)]}
     assert sorted(rest.asked) == (["STRANGE"] if market == "usdm" else ["LATE", "STRANGE", "YOUNG"])
+
+
+@pytest.mark.parametrize(("since_close_ms", "last"), [(900.0, 22), (1_300.0, 23)])
+async def test_a_bar_that_has_just_closed_is_not_missing_yet(
+    tmp_path: Path, since_close_ms: float, last: int
+) -> None:
+    """A day's file that says nothing: what it should hold ends with the newest bar that REST is believed on,
+    which here, with a clock that may be wrong by 200 ms, is so 1.2 s after its close."""
+    data = DataSet(tmp_path / "h", "usdt_perp", "1h", "binance")
+    day = 1_700_006_400_000
+    values = np.repeat([[2.0], [3.0], [1.0], [2.0], [1.0], [1.0], [1.0], [1.0], [1.0]], 24, axis=1)
+    with data.change(STORE, "test") as change:
+        for start in (day - 24 * HOUR, day):
+            rows = Rows.fresh("OLD", start + HOUR * np.arange(24), values, STORE)
+            change.update(start, lambda rows=rows: [rows])  # type: ignore[misc]
+        change.commit()
+    data.path_of(day).write_bytes(b"")
+    run = archive_verify._Verifier(data, Report(data_set="", faults=[], notes=[]), 0, 1)
+    run.files()
+    clock = SimpleNamespace(now_ms=lambda: day + 24 * HOUR + since_close_ms, uncertainty_ms=200.0)
+    rest = FakeRest("usdm", [info("OLD")])
+    exchange = archive_verify.Exchange(rest, clock, "binance")  # type: ignore[arg-type]
+    gaps = run.gaps(await run.limits(exchange))
+    assert gaps == {"OLD": [(run.g_of(day), run.g_of(day + HOUR * last) + 1)]}
