@@ -371,13 +371,12 @@ class _Verifier:
         info = {
             one.symbol: one for one in (await retry(exchange.rest.exchange_info, attempts=ATTEMPTS)).symbols
         }
-        # a bar that has just closed is not missing yet: no answer is taken as its last word (backfill.judge)
-        settled_ms = exchange.clock.now_ms() - exchange.clock.uncertainty_ms - CLOSE_MARGIN_MS
-        closed_g = self.g_of(int(settled_ms)) - 1
         begin_all, end_all = self.first_g, self.end_g
         for start in self._unknown:  # all that may have been in there
+            # a bar that has just closed is not missing yet: no answer is its last word (backfill.judge)
+            settled_ms = exchange.clock.now_ms() - exchange.clock.uncertainty_ms - CLOSE_MARGIN_MS
             begin_all = min(begin_all, self.g_of(start))
-            end_all = max(end_all, min(self.g_of(start + self.data.span_ms), closed_g))
+            end_all = max(end_all, min(self.g_of(start + self.data.span_ms), self.g_of(int(settled_ms)) - 1))
         found: dict[str, Span] = {}
         for symbol, known in self.coverage.spans.items():
             begin, end = known[0][0], known[-1][1]

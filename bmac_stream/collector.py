@@ -91,8 +91,8 @@ HALT_SHARE: Final = 0.2
 _COUNTED: Final = tuple(Counts.__slots__)
 _GAUGES: Final = (
     "ws_frames", "bad_frames", "bad_bodies", "reconnects", "rollovers", "stalls", "rest_requests",
-    "rest_weight", "rest_errors", "repair_requests", "clock_jumps", "listings", "delistings", "snapshots",
-    "store_full", "bugs",
+    "rest_weight", "rest_errors", "repair_requests", "repairs_overtaken", "clock_jumps", "listings",
+    "delistings", "snapshots", "store_full", "bugs",
 )  # fmt: skip
 _NOW: Final = ("weight_used_1m", "last_complete_ms", "grace_ms", "loop_lag_ms")
 COUNTERS: Final = (*_COUNTED, *_GAUGES, *_NOW)
@@ -713,6 +713,7 @@ class Collector:
             rest_weight=rest.weight,
             rest_errors=sum(rest.errors.values()),
             repair_requests=self.fetcher.repairs,
+            repairs_overtaken=self.fetcher.overtaken,
             clock_jumps=self.keeper.jumps,
             bugs=self._bugs + self.fetcher.bugs,
         )

@@ -100,6 +100,8 @@ class Fetcher:
         """klines requests sent, history included."""
         self.repairs = 0
         """klines requests sent for live bars."""
+        self.overtaken = 0
+        """Of these, those whose bars had all come as frames by the time of the answer: asked for too soon."""
         self.errors: Counter[str] = Counter()
         self.bugs = 0
         """Errors that nobody expected; logged with where they came from."""
@@ -327,6 +329,8 @@ class Fetcher:
                 answer, sent_ms = await self._ask(symbol, page)
                 if writer.series.get(symbol) is not series:
                     return  # delisted meanwhile, or listed anew: then its history comes first
+                asked_for = set(wanted).intersection(range(page.g, page.g + page.n))
+                self.overtaken += asked_for.isdisjoint(writer.missing(symbol, now_g))
                 writer.answer(symbol, answer, sent_ms)
                 told = (page.g + np.flatnonzero(answer.status != UNKNOWN)).tolist()
                 writer.decided(symbol, doubtful.intersection(told))

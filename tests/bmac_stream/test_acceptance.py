@@ -148,7 +148,7 @@ def report(counters: dict[str, int]) -> str:
     live = counters["ws_bars"] + counters["repaired_bars"]
     names = (
         "run_times", "ws_bars", "repaired_bars", "pending_bars", "late_fills", "duplicate_bars", "reconnects",
-        "stalls", "repair_requests", "klines", "rest_errors", "revised_bars", "bugs",
+        "stalls", "repair_requests", "repairs_overtaken", "klines", "rest_errors", "revised_bars", "bugs",
     )  # fmt: skip
     figures = ", ".join(f"{name} {counters[name]}" for name in names)
     return f"{counters['ws_bars'] / live:.2%} of the live bars by WebSocket; {figures}"

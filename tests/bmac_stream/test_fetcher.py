@@ -497,6 +497,23 @@ async def test_a_repair_asks_for_exactly_what_is_missing_and_one_row_more(rig: R
     rig.check("A", START - 20, START + 6)
 
 
+async def test_a_request_that_frames_overtook_is_counted(rig: Rig) -> None:
+    rig.load("A")
+    rig.load("B")
+    rig.at(START + 2)
+    rig.rest.gate.clear()
+    assert rig.fetcher.repair("A") and rig.fetcher.repair("B")
+    await rig.until(lambda: len(rig.rest.asked) == 2)
+    for g in (START, START + 1):
+        rig.writer.frame(kline("A", g))
+    rig.writer.frame(kline("B", START))  # one of its two bars
+    rig.rest.gate.set()
+    await rig.until(lambda: not rig.fetcher._repairing)
+    assert (rig.fetcher.repairs, rig.fetcher.overtaken) == (2, 1)
+    for symbol in "AB":
+        rig.check(symbol, START - 20, START + 2)
+
+
 async def test_what_the_exchange_does_not_have_is_asked_for_less_and_less(rig: Rig) -> None:
     rig.load("A")
     rig.at(START + 1)
