@@ -163,7 +163,7 @@ def judge(counters: dict[str, int], n_symbols: int, gone: int = 0) -> None:
     assert counters["reconnects"] >= 2
     assert counters["stalls"] >= 1
     assert counters["pending_bars"] >= counters["late_fills"] >= 1
-    # a repair brings a bar, or is overtaken by its frame, or comes a moment after it, or finds REST banned; the
+    # a repair brings a bar, or its frame overtakes it, or it comes a moment later, or REST is banned; the
     # rest is what an answer did not have yet, and what the collector that was killed had not counted
     asked_for = counters["repaired_bars"] + counters["duplicate_bars"] + counters["rest_errors"]
     asked_for += counters["repairs_overtaken"]
