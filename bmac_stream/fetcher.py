@@ -266,7 +266,7 @@ class Fetcher:
             return
         denied = self._denied.get(job.symbol, {})
         if series.state is State.EXPECTED and any(page.g <= g < page.g + page.n for g in denied):
-            self._history.appendleft(job)  # an empty page: asked for again
+            await self._seek(job, series, page, now_g)
             return
         job.cursor = page.g + page.n
         if page.g + page.n > now_g:
@@ -285,6 +285,57 @@ class Fetcher:
             job.stuck += 1
             job.not_before = time.monotonic() + FAILED_PAUSE_S * 0.25
             self._history.append(job)
+
+    async def _seek(self, job: _History, series: Series, page: Page, now_g: int) -> None:
+        """A page of a symbol without bars came empty: go on where its oldest bar is, if it has one.
+
+        What is skipped here is lost, since a symbol's bars begin with the first that is read. So a row after
+        the page proves it empty, one within makes it be asked for until it comes, and none at all counts as
+        an answer that lacks the page, of which DENIALS are believed.
+        """
+        symbol, end = job.symbol, page.g + page.n
+        first: int | None = None
+        if self._rest.market.name != "coinm":  # which would give the newest row, and knows the day of listing
+            self.requests += 1
+            bad: list[tuple[int, str]] = []
+            try:
+                rows = await self._rest.klines(
+                    symbol,
+                    self._interval,
+                    start_ms=self._origin + page.g * self._step,
+                    end_ms=self._origin + now_g * self._step,
+                    limit=1,
+                    bad=bad,
+                )
+            except ExchangeError as error:
+                if self._writer.series.get(symbol) is series:
+                    self._failed(job, error)
+                return
+            except asyncio.CancelledError:
+                self._history.appendleft(job)
+                raise
+            if self._writer.series.get(symbol) is not series:
+                return  # delisted meanwhile
+            times = [*rows.open_time.tolist(), *(time_ms for time_ms, _ in bad)]
+            first = min(((time_ms - self._origin) // self._step for time_ms in times), default=None)
+        if first is None:
+            self._history.appendleft(job)
+            return
+        self._denied.pop(symbol, None)
+        if first >= end:
+            job.cursor, job.stuck = first, 0
+            self._history.appendleft(job)
+            return
+        job.stuck += 1
+        pause_s = min(FAILED_PAUSE_S * 2**job.stuck, LONGEST_FAILED_PAUSE_S)
+        job.not_before = time.monotonic() + pause_s * random.uniform(0.5, 1.0)
+        self._history.append(job)
+        self._quiet.warning(
+            "empty_page", "klines of %s: an empty page, though there is a bar at %s UTC: asked for again",
+            symbol, utc_text(self._origin + first * self._step),
+        )  # fmt: skip
+        if job.stuck >= DENIALS:
+            self._on_resolved(symbol)  # nobody waits for it any longer
 
     def _finish(self, job: _History, series: Series) -> None:
         """All pages were read: the symbol becomes readable, unless the panel is ahead of it."""

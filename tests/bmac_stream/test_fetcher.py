@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bmac_stream import fetcher
 from bmac_stream.backfill import ABSENT
 from bmac_stream.binance.markets import MARKETS
 from bmac_stream.binance.protocol import Klines
@@ -36,6 +37,7 @@ class FakeRest:
     fail       errors to raise, first ones first
     ahead_ms   how far our clock is ahead of its own
     cut        how many rows the next answers lose at the end
+    empty      so many of the next answers of more than a row come without any
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -48,20 +50,24 @@ class FakeRest:
         self.ahead_ms = 0.0
         self.fail: list[Exception] = []
         self.cut: list[int] = []
+        self.empty = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def klines(
         self, symbol: str, interval: str, *, start_ms: int, end_ms: int, limit: int, bad: list[Any]
     ) -> Klines:
-        assert interval == "1m" and (end_ms - start_ms) // MINUTE + 1 == limit
+        assert interval == "1m" and limit in (1, (end_ms - start_ms) // MINUTE + 1)
         self.asked.append((symbol, start_ms // MINUTE, limit))
         await self.gate.wait()
         await asyncio.sleep(0)
         if self.fail:
             raise self.fail.pop(0)
         end = min(end_ms // MINUTE, int((self.bench.clock.now_ms() - self.ahead_ms) // MINUTE))
-        numbers = [g for g in range(start_ms // MINUTE, end + 1) if (symbol, g) not in self.missing]
+        numbers = [g for g in range(start_ms // MINUTE, end + 1) if (symbol, g) not in self.missing][:limit]
+        if self.empty and limit > 1:
+            self.empty -= 1
+            numbers = []
         if self.cut:
             numbers = numbers[: max(0, len(numbers) - self.cut.pop(0))]
         bad.extend((g * MINUTE, "price") for g in numbers if (symbol, g) in self.spoiled)
@@ -138,6 +144,44 @@ async def test_an_empty_page_is_asked_for_again_before_it_is_believed(rig: Rig) 
     rig.fetcher.load("A")
     await rig.until(lambda: rig.resolved)
     rig.check("A", START - 50, START)
+
+
+async def test_where_no_listing_date_is_known_the_oldest_row_saves_empty_pages(rig: Rig) -> None:
+    rig.fetcher._page_limit = 5
+    rig.rest.missing = {("A", g) for g in range(START - 50, START - 8)}
+    rig.writer.expect("A")
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    assert rig.rest.asked == [
+        ("A", START - 50, 5), ("A", START - 50, 1), ("A", START - 8, 5), ("A", START - 3, 4)
+    ]  # fmt: skip
+    rig.check("A", START - 8, START)
+
+
+async def test_an_empty_page_is_never_believed_against_a_row_in_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the symbol would begin with a later page, and what is before it would be lost for good."""
+    monkeypatch.setattr(fetcher, "FAILED_PAUSE_S", 0.001)
+    monkeypatch.setattr(fetcher, "LONGEST_FAILED_PAUSE_S", 0.002)
+    rig.fetcher._page_limit = 10
+    rig.rest.empty = 12
+    rig.writer.expect("A")
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    assert rig.rest.empty > 0, "nobody has to wait for it"
+    await rig.until(lambda: rig.writer.series["A"].state is State.ACTIVE)
+    assert rig.rest.empty == 0
+    rig.check("A", START - 50, START)
+
+
+async def test_a_symbol_without_any_row_is_asked_for_three_times(rig: Rig) -> None:
+    rig.rest.missing = {("A", g) for g in range(START - 60, START + 1)}
+    rig.writer.expect("A")
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    assert [n for _, _, n in rig.rest.asked] == [51, 1, 51, 1, 51]
+    assert rig.writer.series["A"].state is State.EXPECTED
 
 
 async def test_a_row_that_is_always_bad_stops_no_symbol_that_catches_up(rig: Rig) -> None:
