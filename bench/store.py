@@ -31,13 +31,16 @@ from report import Figures, Rounds, interleave, pin
 from transports import PATTERN, TRANSPORTS, WIDTH, absent, check, make_row
 
 from shm import Spec, StoreReader, StoreWriter, Token, jit, ring
-from shm.atomics import clock_ns
+from shm.atomics import clock_ns, load_acquire, pause, store_release
+from shm.layout import HEARTBEAT
 
 VALUES = 12  # of a bar: 11 that follow from its number, and the moment of sending
 COLUMNS = tuple(f"c{k}" for k in range(VALUES))
 PACE_S = 0.0003
+BARE_WORD = "one_word_jit_to_jit"
+"""No transport: a word stored and seen, which takes as long as the host has put the two cores apart."""
 POLLING = (  # nobody sleeps and no thread helps: the sender's core is its own until the next bar is due
-    "shm_spin", "shm_spin_methods", "shm_jit_to_jit",
+    "shm_spin", "shm_spin_methods", "shm_jit_to_jit", BARE_WORD,
     "iceoryx2_blackboard_polling", "iceoryx2_pubsub_polling",
 )  # fmt: skip
 DIRECTORY = Path("/dev/shm")
@@ -95,6 +98,34 @@ def send_all(words: Any, data: Any, first: int, n: int, pace_ns: int, pattern: A
             row[k] = g + pattern[k + 1]
         row[VALUES - 1] = clock_ns()
         ring.append(words, data, 0, g, row, 1)
+
+
+@numba.njit(nogil=True)
+def send_words(words: Any, n: int, pace_ns: int) -> None:
+    """The moment itself, in the word for the writer's signs of life, every pace_ns."""
+    due = clock_ns()
+    for _ in range(n):
+        due += pace_ns
+        while clock_ns() < due:
+            pass
+        store_release(words, HEARTBEAT, clock_ns())
+
+
+@numba.njit(nogil=True)
+def receive_words(store: Any, latency_ns: Any) -> int:
+    """Spin for each; how many were seen until a second passed without one."""
+    n, seen = 0, load_acquire(store.words, HEARTBEAT)
+    until = clock_ns() + 1_000_000_000
+    while n < len(latency_ns) and clock_ns() < until:
+        for _ in range(64):
+            word = load_acquire(store.words, HEARTBEAT)
+            if word != seen:
+                now = clock_ns()
+                latency_ns[n] = now - word
+                n, seen, until = n + 1, word, now + 1_000_000_000
+                break
+            pause()
+    return n
 
 
 @numba.njit(nogil=True)
@@ -226,6 +257,7 @@ def _receiver(connection: Connection, core: int, stores: dict[str, str], address
     ours = {which: StoreReceiver(address) for which, address in stores.items()}
     others = {name: TRANSPORTS[name].receiver(address) for name, address in addresses.items()}
     receive_all(ours["append"].arrays, 0, -1, np.empty((0, WIDTH)), np.empty(0, np.int64))
+    receive_words(ours["append"].arrays, np.empty(0, np.int64))
     connection.send("ready")
     while (job := connection.recv()) is not None:
         name, first, n = job
@@ -239,6 +271,11 @@ def _receiver(connection: Connection, core: int, stores: dict[str, str], address
 
 def _receive(ours: Any, others: Any, name: str, first: int, n: int) -> tuple[list[float], int]:
     rows, latencies, last, k = np.empty((n, WIDTH)), np.empty(n), first + n - 1, 0
+    if name == BARE_WORD:
+        nanoseconds = np.empty(n, np.int64)
+        k = receive_words(ours["append"].arrays, nanoseconds)
+        assert k > 0, "nothing for a second"
+        return (nanoseconds[:k] / 1e3).tolist(), n - k
     if name == "shm_jit_to_jit":
         nanoseconds = np.empty(n, np.int64)
         k = receive_all(ours["append"].arrays, 0, last, rows, nanoseconds)
@@ -288,7 +325,7 @@ class Pair:
         self.absent = {name: why for name, t in TRANSPORTS.items() if (why := absent(t))}
         self.stores = {which: StoreSender(which == "complete") for which in ("append", "complete")}
         self.others = {name: t.sender() for name, t in TRANSPORTS.items() if name not in self.absent}
-        self.names = [*WAYS, "shm_jit_to_jit", *self.others]
+        self.names = [*WAYS, "shm_jit_to_jit", BARE_WORD, *self.others]
         self.g = dict.fromkeys(self.others, 0)
         self.latencies: dict[str, list[float]] = {name: [] for name in self.names}
         self.skipped = dict.fromkeys(self.names, 0)
@@ -300,6 +337,7 @@ class Pair:
         self.process.start()
         theirs.close()
         self._send_compiled(0)  # compiles
+        self._send_words(0)
         assert self.connection.poll(120), "the receiver did not start"
         assert self.connection.recv() == "ready"
 
@@ -308,9 +346,12 @@ class Pair:
         first = self.stores["append"].next_g
         send_all(writer._words, writer._data, first, n, int(PACE_S * 1e9), PATTERN)
 
+    def _send_words(self, n: int) -> None:
+        send_words(self.stores["append"].writer._words, n, int(PACE_S * 1e9))
+
     def run(self, name: str, n: int) -> float:
         """One round of one contender: n bars; the median latency in us."""
-        if name in WAYS or name == "shm_jit_to_jit":
+        if name not in self.others:
             store = self.stores[WAYS[name][0] if name in WAYS else "append"]
             send, first = store.send, store.next_g
         else:
@@ -320,6 +361,8 @@ class Pair:
         time.sleep(0.02)
         if name == "shm_jit_to_jit":
             self._send_compiled(n)
+        elif name == BARE_WORD:
+            self._send_words(n)
         else:
             due = time.monotonic_ns()
             row, give_way = self.row, name not in POLLING
@@ -452,6 +495,7 @@ def latency_floors(figures: Figures, pair: Pair, found: Rounds) -> None:
             figures.unmet(floor, wanted, f"{slow} could not run: {pair.absent[slow]}")
         else:
             figures.at_least(floor, wanted, figures.add(floor, found.ratio(slow, fast), "median of ratios"))
+    figures.add("jit_to_jit_over_one_word", found.ratio("shm_jit_to_jit", BARE_WORD), "median of ratios")
     figures.at_most("latency_shm_jit_to_jit_us", 0.5, figures["latency_shm_jit_to_jit_us"])
 
 
@@ -470,7 +514,8 @@ def main(json: str | None = None, agree: bool = False, rounds: int = 25, n: int 
     try:
         for name in pair.names:
             pair.run(name, 30)
-        print(f"{len(pair.names)} contenders agree: {', '.join(pair.names)}")
+        contenders = [name for name in pair.names if name != BARE_WORD]
+        print(f"{len(contenders)} contenders agree: {', '.join(contenders)}")
         for name, why in pair.absent.items():
             print(f"absent: {name}: {why}")
         if agree:
