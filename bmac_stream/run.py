@@ -5,11 +5,12 @@ Four processes: the collector (which starts the embedded exchange and the record
 config names `factors`, the sample strategy, and this one, which only reads the stores and draws. Ctrl-C ends
 them all, cleanly.
 It is a trial: the config is copied to a temporary directory, so that snapshots go there, and that directory
-and the store are removed at the end, unless `--keep`.
+and the stores it made are removed at the end, unless `--keep`. A store that was there before is left alone.
 """
 
 import collections
 import contextlib
+import re
 import shutil
 import signal
 import subprocess
@@ -30,7 +31,10 @@ import bmac_stream
 from bmac_stream.client import Store
 from bmac_stream.config import Config, load_config
 from bmac_stream.errors import ShmError
-from bmac_stream.factors import Factors
+from bmac_stream.factors import CROSS, Factors
+from bmac_stream.factors import SUFFIX as FACTORS
+from bmac_stream.funding import SUFFIX as FUNDING
+from shm.segment import segment_path, writer_alive
 
 __all__ = ["run"]
 
@@ -195,6 +199,24 @@ def _plain(console: Console, child: Child | None, seen: int) -> int:
     return child.n_lines
 
 
+def _stores(config: Config) -> list[Path]:
+    """Every store that the processes of a trial may make."""
+    own = config.store_name
+    names = [own, own + FUNDING, own + FACTORS, own + FACTORS + CROSS]
+    names += [config.resampled_name(target) for target in config.resample]
+    return [segment_path(name, config.store.directory) for name in names]
+
+
+def _remove(made: list[Path]) -> None:
+    """The stores that were made here, with the files beside them; none that somebody writes."""
+    for path in made:
+        if not path.parent.is_dir() or writer_alive(path):
+            continue
+        beside = re.compile(re.escape(path.name) + r"(\.lock|\.bell|\.new|\.[a-z]+\.arrow)?")
+        for file in [file for file in path.parent.iterdir() if beside.fullmatch(file.name)]:
+            file.unlink(missing_ok=True)
+
+
 def run(cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
     """Start collector, engine and sample strategy for the config at `cfg`, and show them until Ctrl-C.
 
@@ -210,6 +232,7 @@ def run(cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
     title = _title(config, path)
     end = time.monotonic() + seconds if seconds else float("inf")
     directory = config.store.directory
+    before = [path for path in _stores(config) if path.exists()]
     collector = Child("collector", "bmac_stream.collector", str(base))
     strategy: Child | None = None
     engine: Child | None = None
@@ -265,6 +288,7 @@ def run(cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
             console.print(f"kept: store {config.store_name} in {directory}, snapshots in {base}")
         else:
             shutil.rmtree(base, ignore_errors=True)
-            for file in Path(directory).glob(f"bmac.{config.store_name}*"):
-                file.unlink(missing_ok=True)
+            _remove([path for path in _stores(config) if path not in before])
+            for path in before:
+                console.print(f"left as it was there before: {path}", soft_wrap=True)
     return status

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bmac_stream.client import Store, attach
+from bmac_stream.config import RESERVED, STORE_NAME
 from bmac_stream.errors import ShmError, StoreRetired, WriterDead, WriterStalled
 from bmac_stream.universe import slots_low
 from shm import Status
@@ -89,7 +90,7 @@ def find_stores(directory: str | Path) -> list[str]:
         return []
     for path in paths:
         name = path.name.removeprefix(PREFIX)
-        if name == path.name or name.endswith((".lock", ".bell", ".tmp", ".new", ".arrow")):
+        if name == path.name or not STORE_NAME.fullmatch(name) or name.endswith(RESERVED):
             continue
         try:
             if S_ISREG(path.lstat().st_mode):
@@ -219,7 +220,10 @@ def _cells(status: StoreStatus) -> list[Text]:
 def _newest(status: StoreStatus) -> Text:
     if not status.run_time:
         return Text("none yet")
-    when = datetime.fromtimestamp(status.run_time / 1e3, UTC)
+    try:
+        when = datetime.fromtimestamp(status.run_time / 1e3, UTC)
+    except (ValueError, OverflowError, OSError):
+        return Text(f"{status.run_time} is no time: the file is damaged", style="red")
     newest = Text(when.strftime("%Y-%m-%d %H:%M:%S"))
     newest.append(f"\n{status.ready}/{status.active} ready", style="yellow" if status.missing else "green")
     if status.missing:

@@ -18,6 +18,7 @@ from rich.console import Console
 from bmac_stream import status
 from bmac_stream.status import StoreStatus
 from shm import StoreWriter
+from shm.layout import COMPLETE
 from tests.bmac_stream.fake_collector import G0, FakeCollector, bar, make_spec, run_time
 
 LAST = G0 + 59
@@ -140,9 +141,26 @@ def test_other_files_are_no_stores(tmp_path: Path) -> None:
         (tmp_path / "bmac.folder").mkdir()
         with socket.socket(socket.AF_UNIX) as bell:
             bell.bind(str(tmp_path / "bmac.odd"))
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/bmac.\xff")).touch()  # could not even be printed
+        for name in ("rule.new", "rule.exginfo.arrow", "with space"):
+            (tmp_path / f"bmac.{name}").touch()
         assert status.find_stores(tmp_path) == ["rule"]
+        printed(status.look(tmp_path))
     assert status.find_stores(tmp_path / "none") == []
     assert "no store" in printed([])
+
+
+def test_a_name_that_a_store_may_have_is_found(tmp_path: Path) -> None:
+    with FakeCollector.start(tmp_path, name="x.tmp"):
+        assert status.find_stores(tmp_path) == ["x.tmp"]
+
+
+def test_a_run_time_that_cannot_be_is_told(tmp_path: Path) -> None:
+    with FakeCollector.start(tmp_path) as writer:
+        writer._words[COMPLETE] = 1 << 60
+        found = status.look(tmp_path)
+        assert "is no" in printed(found, 200)
+        assert msgspec.json.decode(msgspec.json.encode(found))[0]["run_time"] > 1e15
 
 
 def test_slots_that_run_low_are_a_warning(tmp_path: Path) -> None:
