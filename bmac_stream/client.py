@@ -8,7 +8,7 @@
     run_time = store.wait(timeout_s=90)                       blocks until the market's next bar close
 
 Any number of processes may attach; none can disturb the collector or another reader (the map is read-only).
-A Store belongs to one thread or one event loop.
+A Store belongs to one thread or one event loop, and to one process: it is not pickled, others attach too.
 
 Times are int64 ms UTC. `open_time` is a bar's left edge, `run_time = open_time + interval` its right edge:
 from then on it may be used. A bar that the exchange does not have (absent) or that was not there at its
@@ -28,17 +28,27 @@ was overtaken more often than it may retry.
 """
 
 import json
+import math
 import pwd
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, Self, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from bmac_stream.bar import interval_name
-from bmac_stream.errors import Lagging, StoreNotFound, SymbolNotFound, TableNotFound
+from bmac_stream.errors import (
+    Lagging,
+    SegmentMismatch,
+    ShmError,
+    StoreNotFound,
+    StoreRetired,
+    SymbolNotFound,
+    TableNotFound,
+    WriterDead,
+)
 from shm import PanelToken, Spec, Status, StoreReader, Token
 from shm.directory import slot_word
 from shm.jit import StoreArrays
@@ -256,6 +266,10 @@ class SymbolView:
     def __repr__(self) -> str:
         return f"<{self.symbol} of store {self._file.name!r}, {self.count} bars>"
 
+    def __reduce__(self) -> NoReturn:
+        # pickle would copy the arrays: bars that stand still
+        raise TypeError("a SymbolView cannot be pickled or copied: attach in the other process")
+
     @property
     def count(self) -> int:
         """Bars there are: at most the store's window, fewer for a young symbol."""
@@ -326,18 +340,33 @@ class SymbolView:
 
     def copy_until(self, end_g: int, n: int) -> SymbolRows:
         """A consistent copy of n bars before bar number `end_g`, however far the symbol is past it; fewer if
-        it is younger."""
-        count, file = self.end_g, self._file
+        it is younger, or if they are no longer held. Lagging if bars kept closing while it was made."""
+        for _ in range(RETRIES + 1):
+            rows, held = self._copy_back(end_g, n)
+            stop = min(max(end_g - rows.g0, 0), held)
+            part = slice(max(stop - n, 0), stop)
+            # else more than that one bar was published meanwhile, and older ones are there
+            if stop >= n or rows.g0 <= self._first_g or held >= self._file.cap - 1:
+                return SymbolRows(self.symbol, rows.g0 + part.start, rows.values[:, part], rows.status[part])
+        raise _explained(
+            self._reader,
+            Lagging(
+                f"store {self._file.name!r}, {self.symbol}: bars closed while the {n} before number {end_g}"
+                f" were copied, {RETRIES + 1} times"
+            ),
+        )
+
+    def _copy_back(self, end_g: int, n: int) -> tuple[SymbolRows, int]:
+        """The newest bars, so many that n of them are before bar number `end_g`, and how many they are."""
+        count = self.end_g
         # one more, for a bar that is published meanwhile
-        held = min(n + max(count - end_g, 0) + 1, count - self._first_g, file.cap - 1)
+        held = min(n + max(count - end_g, 0) + 1, count - self._first_g, self._file.cap - 1)
         if held <= 0:
-            return self._copied(self._bars(count, 0))
+            return self._copied(self._bars(count, 0)), 0
         rows = self._reader.read_at(
             self.slot, lambda token: self._copied(self._bars(token.g_end, held)), held, retries=RETRIES
         )
-        stop = min(max(end_g - rows.g0, 0), held)
-        part = slice(max(stop - n, 0), stop)
-        return SymbolRows(self.symbol, rows.g0 + part.start, rows.values[:, part], rows.status[part])
+        return rows, held
 
     def _copied(self, bars: Bars) -> SymbolRows:
         values = bars.values
@@ -399,6 +428,8 @@ class Store:
         self._owner = owner
         self._factors: Factors | None = None
         self._funding: Store | None = None
+        self._told_beside: dict[str, int] = {}
+        """What a store beside the bars told last before its file was left: kind -> run_time, ms UTC."""
         self.name = name
         self.directory = directory
         self._take(reader)
@@ -471,6 +502,19 @@ class Store:
         """Raise if nobody writes: WriterDead, WriterStalled (silent for longer than `max_silence_s`) or
         StoreRetired. The message names the store and how long it has been silent."""
         self.reader.check_writer(max_silence_s)
+
+    @property
+    def retired(self) -> bool:
+        """Whether the writer went on with another file, or this one was removed: what is in it stays as it
+        is, and passes for new. ShmError once the store is closed."""
+        _ = self.reader.words  # closed?
+        try:
+            self.reader.check_writer(math.inf)
+        except StoreRetired:
+            return True
+        except WriterDead:
+            return False
+        return False
 
     @property
     def arrays(self) -> StoreArrays:
@@ -721,18 +765,78 @@ class Store:
 
     @property
     def factors(self) -> "Factors":
-        """What an engine process computes on this store (`python -m bmac_stream.engine`), attached when first
-        asked for: see bmac_stream.factors. StoreNotFound if there is none."""
-        if self._factors is None:
-            from bmac_stream.factors import SUFFIX, attach_factors
+        """What an engine process computes on this store (`python -m bmac_stream.engine`): see
+        bmac_stream.factors. Attached when first asked for, and anew when its engine went on with another
+        file (for which it is waited, 2 s at most): ask for it at every run_time. `wait` then goes on from
+        what was told before.
 
-            self._factors = attach_factors(
+        StoreNotFound if there is none, or it is of other bars (store, source, interval or origin).
+        WriterDead if the collector writes and no engine does: its numbers are of the past and would pass for
+        new ones. Of a collector that ended too they can be read, as its bars can; and always by
+        `attach_factors`. (What was attached before the engine died can still be read, as bars can; `wait`
+        raises.)
+        """
+        alive = self.reader.writer_alive
+        found = self._factors
+        if found is None or not _is_usable(found):
+            from bmac_stream.factors import SETTLE_S, SUFFIX, attach_factors
+
+            self._drop_factors()
+            made = attach_factors(
                 self.name + SUFFIX,
                 directory=self.directory,
+                timeout_s=0.0 if found is None else SETTLE_S,  # its engine is making the next
                 max_silence_s=self.reader.max_silence_s,
                 owner=self._owner,
             )
-        return self._factors
+            try:
+                for store in made.stores:
+                    self._check_beside(store, "factors")
+            except BaseException:
+                made.close()
+                raise
+            made.last._tell_after(self._told_beside.get("factors", 0))
+            found = self._factors = made
+        # an engine that goes on takes the names first, then it lets go: `retired` is looked at last
+        if alive and not found.own.reader.writer_alive and not found.own.retired:
+            own = found.own
+            raise WriterDead(
+                f"store {own.name!r}: no engine writes it, silent for {own.silence_s:.1f} s, while store"
+                f" {self.name!r} goes on"
+            )
+        return found
+
+    def _check_beside(self, found: "Store", kind: str) -> None:
+        """StoreNotFound if it was not made from these bars."""
+        meta = found.meta
+        same = (found.source, found.interval_ms, found.origin_ms, meta.get("bars", self.name))
+        if meta.get("kind") != kind or same != (self.source, self.interval_ms, self.origin_ms, self.name):
+            raise StoreNotFound(
+                f"store {found.name!r} is not the {kind} of store {self.name!r} ({_said(self.spec)}): it is"
+                f" of {meta.get('bars', 'none')!r} ({_said(found.spec)})"
+            )
+
+    def _drop_factors(self) -> None:
+        if self._factors is not None:
+            self._told_beside["factors"] = self._factors.last._told
+            self._factors.close()
+            self._factors = None
+
+    def _drop_funding(self) -> None:
+        if self._funding is not None:
+            self._told_beside["funding"] = self._funding._told
+            self._funding.close()
+            self._funding = None
+
+    @property
+    def _told(self) -> int:
+        """The run_time that the next `wait` goes on from, ms UTC; 0: none."""
+        return self.open_time_of(self._seen_g + 1) if self._seen_g >= 0 else 0
+
+    def _tell_after(self, run_time: int) -> None:
+        """`wait` goes on from here; 0: as it is."""
+        if run_time:
+            self._seen_g = self._g_of(run_time)
 
     # ---- what the collector writes beside it
 
@@ -753,32 +857,35 @@ class Store:
 
     @property
     def funding(self) -> "Store":
-        """Funding rates beside the bars, attached when first asked for: a store of its own, with the columns
-        of bmac_stream.funding. StoreNotFound if there is none (the config needs `"funding_rate": true`), or
-        if the collector that runs no longer keeps it."""
-        if self._funding is None:
+        """Funding rates beside the bars: a store of its own, with the columns of bmac_stream.funding.
+        Attached when first asked for, and anew when its collector went on with another file. StoreNotFound
+        if there is none (the config needs `"funding_rate": true`), or if the collector that runs no longer
+        keeps it."""
+        alive = self.reader.writer_alive
+        found = self._funding
+        if found is None or not _is_usable(found):
             from bmac_stream.funding import SUFFIX
 
-            found = attach(
+            self._drop_funding()
+            made = attach(
                 self.name + SUFFIX,
                 directory=self.directory,
                 max_silence_s=self.reader.max_silence_s,
                 owner=self._owner,
             )
-            same = (found.source, found.interval_ms, found.origin_ms)
-            if found.meta.get("kind") != "funding" or same != (self.source, self.interval_ms, self.origin_ms):
-                found.close()
-                raise StoreNotFound(
-                    f"store {found.name!r} is not the funding of store {self.name!r} ({self.interval} of"
-                    f" {self.source})"
-                )
-            if self.reader.writer_alive and not found.reader.writer_alive:
-                found.close()  # its rates are of the past and would pass for new ones
-                raise StoreNotFound(
-                    f'store {found.name!r} is no longer written: "funding_rate" is off, or about to begin'
-                )
-            self._funding = found
-        return self._funding
+            try:
+                self._check_beside(made, "funding")
+            except BaseException:
+                made.close()
+                raise
+            made._tell_after(self._told_beside.get("funding", 0))
+            found = self._funding = made
+        if alive and not found.reader.writer_alive and not found.retired:
+            # its rates are of the past and would pass for new ones
+            raise StoreNotFound(
+                f'store {found.name!r} is no longer written: "funding_rate" is off, or about to begin'
+            )
+        return found
 
     @property
     def units(self) -> dict[str, str]:
@@ -815,24 +922,28 @@ class Store:
 
     def reattach(self, timeout_s: float = 10.0) -> None:
         """Attach again by name after StoreRetired. Symbol views taken before belong to the old file:
-        take new ones. Bars seen before are not told again by `wait`. Corrections are counted anew: go on
-        from 0 or `n_corrections`."""
+        take new ones; `factors` and `funding` are attached anew when they are asked for. Bars seen before are
+        not told again by `wait`. Corrections are counted anew: go on from 0 or `n_corrections`.
+
+        SegmentMismatch if the new file is of another source, interval or origin: the store stays as it was,
+        and whoever wants those bars attaches to them."""
         old = self.reader
-        seen = self.open_time_of(self._seen_g + 1) if self._seen_g >= 0 else None
-        self._take(_attach_reader(self.name, self.directory, timeout_s, old.max_silence_s, self._owner))
-        self._funding = None  # the new collector's, when it is asked for
-        # a number means another time if the interval or the origin changed
-        self._seen_g = -1 if seen is None else self._g_of(seen)
+        new = _attach_reader(self.name, self.directory, timeout_s, old.max_silence_s, self._owner)
+        expected, found = _said(self.spec), _said(new.spec)
+        if expected != found:
+            new.close()
+            raise SegmentMismatch(
+                f"{old.path}: expected {expected}, found {found}; `attach` takes it for what it is"
+            )
+        self._drop_factors()
+        self._drop_funding()
+        self._take(new)
         old.close()
 
     def close(self) -> None:
         """Let go of the store. Views that are still held stay readable (and no longer change hands)."""
-        if self._factors is not None:
-            self._factors.close()
-            self._factors = None
-        if self._funding is not None:
-            self._funding.close()
-            self._funding = None
+        self._drop_factors()
+        self._drop_funding()
         self.reader.close()
 
     def __enter__(self) -> Self:
@@ -840,6 +951,10 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        # pickle would copy the arrays: a store that stands still and says that it is alive
+        raise TypeError("a Store cannot be pickled or copied: attach in the other process")
 
     def __repr__(self) -> str:
         return f"<Store {self.name!r}, {self.source}, {self.interval}, {len(self)} symbols, {self.phase}>"
@@ -863,6 +978,19 @@ def attach(
     """
     uid = pwd.getpwnam(owner).pw_uid if isinstance(owner, str) else owner
     return Store(_attach_reader(name, directory, timeout_s, max_silence_s, uid), name, directory, uid)
+
+
+def _is_usable(found: "Store | Factors") -> bool:
+    """Whether what is attached is still the newest file, and open."""
+    try:
+        return not found.retired
+    except ShmError:  # whoever asked for it has closed it
+        return False
+
+
+def _said(spec: Spec) -> str:
+    """What bars a store holds, in words: equal words, equal bars."""
+    return f"{interval_name(spec.interval_ms)} bars of {spec.source}, origin {spec.origin_ms}"
 
 
 def _explained(reader: StoreReader, error: Lagging) -> Lagging:

@@ -11,18 +11,22 @@
 Own factors of a symbol are there as soon as its bar was stepped; those behind a cross-section at the
 run_time, with `member` (1.0 for who was in it). `origin` is the number of the first bar that a symbol's state
 was made from. The stores below are ordinary ones, `own` and `cross`: all that client.Store offers works.
+
+An engine that takes other factors up goes on in new files. From then on every read here is StoreRetired, as
+`wait` is: ask `store.factors` again, or `attach_factors` and `wait(seen=...)` with the last run_time one had.
+An engine that died is told by `wait`, and by `store.factors`; what is attached can still be read.
 """
 
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bmac_stream.client import RunTime, Store, attach
-from bmac_stream.errors import StoreNotFound
+from bmac_stream.errors import StoreNotFound, StoreRetired
 from shm.layout import first_cell
 
 if TYPE_CHECKING:
@@ -57,7 +61,8 @@ class Factors:
         if cross is not None:
             self._home |= {name: cross for name in cross.columns if name not in _NOTES}
         self.names = tuple(self._home)
-        self._last = cross or own
+        self.stores = (own,) if cross is None else (own, cross)
+        self.last = self.stores[-1]
         """The store that a run_time completes last."""
 
     @property
@@ -71,34 +76,39 @@ class Factors:
         return self._store(name).symbols
 
     @property
+    def retired(self) -> bool:
+        """Whether the engine went on with other files. As `Store.retired`."""
+        return any(store.retired for store in self.stores)
+
+    @property
     def run_time(self) -> int:
         """The newest run_time that every factor has reached, ms UTC; 0 before the first."""
-        return self._last.run_time
+        return self.last.run_time
 
     def wait(self, timeout_s: float = 90.0, *, seen: int | None = None) -> RunTime:
         """Block until every factor has reached the market's next run_time. As `Store.wait`."""
-        return self._last.wait(timeout_s, seen=seen)
+        return self.last.wait(timeout_s, seen=seen)
 
-    def run_times(self, timeout_s: float | None = None) -> AsyncIterator[RunTime]:
+    def run_times(self, timeout_s: float | None = None, *, seen: int | None = None) -> AsyncIterator[RunTime]:
         """`async for run_time in factors.run_times():` as `Store.run_times`."""
-        return self._last.run_times(timeout_s)
+        return self.last.run_times(timeout_s, seen=seen)
 
     def view(self, name: str, n: int = 1) -> F64:
         """Raw view of one factor of the whole market, float64[n_slots, n], newest last; `symbols_of(name)`
-        tells the rows. KeyError names no such factor."""
-        return self._store(name).panel(name, n)
+        tells the rows. KeyError names no such factor; StoreRetired as all reads."""
+        return self._current(self._store(name)).panel(name, n)
 
     def cross_section(self, name: str, n: int = 1) -> F64:
         """A consistent copy of one factor of the whole market: float64[n_slots], or [n_slots, n] for n > 1;
         `symbols_of(name)` tells the rows."""
-        made: F64 = self._store(name).read_panel(name, np.copy, n)
+        made: F64 = self._current(self._store(name)).read_panel(name, np.copy, n)
         return made[:, 0] if n == 1 else made
 
     def symbol(self, symbol: str) -> dict[str, float]:
         """All factors of one symbol: of its newest own bar, and of the newest run_time."""
         made: dict[str, float] = {}
-        for store in (self.own, self.cross):
-            if store is not None and symbol in store:
+        for store in self.stores:
+            if symbol in self._current(store):
                 rows = store[symbol].copy(1)
                 if rows.values.shape[1]:
                     made |= dict(zip(store.columns, rows.values[:, 0].tolist(), strict=True))
@@ -107,6 +117,8 @@ class Factors:
     def matrix(self, run_time: int | None = None) -> F64:
         """A consistent copy of every factor of the whole market: float64[n_slots, n_factors], columns as
         `names`, rows as `own.panel_symbols`; NaN where there is none."""
+        for store in self.stores:
+            self._current(store)
         if run_time is None:
             run_time = self.run_time
         names = self.own.panel_symbols
@@ -114,9 +126,9 @@ class Factors:
         if run_time == 0:
             return out
         at = 0
-        for store in (self.own, self.cross):
+        for store in self.stores:
             columns = [name for name in self.names if self._home[name] is store]
-            if store is None or not columns:
+            if not columns:
                 continue
             cells = _Cells(store, columns, run_time)
             part = store.read_panel(columns[0], cells, 1, run_time=run_time)
@@ -152,15 +164,17 @@ class Factors:
 
     def close(self) -> None:
         """Let go of the stores."""
-        self.own.close()
-        if self.cross is not None:
-            self.cross.close()
+        for store in self.stores:
+            store.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Factors cannot be pickled or copied: attach in the other process")
 
     def __repr__(self) -> str:
         return f"<Factors {self.own.name!r}, {len(self.names)} factors, {len(self.own)} symbols>"
@@ -170,6 +184,12 @@ class Factors:
         matrix = self.matrix()
         slots = [slot for slot in symbols.values() if slot < len(matrix)]
         return list(symbols)[: len(slots)], matrix[slots]
+
+    def _current(self, store: Store) -> Store:
+        """The store, unless its engine left it: numbers that stand still would pass for new ones."""
+        if store.retired:
+            raise StoreRetired(f"store {store.name!r}: its engine went on with new files; attach again")
+        return store
 
     def _store(self, name: str) -> Store:
         if name in _NOTES:

@@ -3,7 +3,8 @@
 One row per bar, oldest first, with BMAC's columns. A bar that the exchange does not have, or that has not
 come yet, is a row of NaN, so that holes are seen and rows stay one interval apart. The bar that is still open
 is not among them. The whole market is one long table with a column `symbol`, symbols sorted, every symbol up
-to the same run_time.
+to the same run_time: the newest that the market has reached, before the first the newest that all have.
+Fewer than n rows of a symbol mean that it is younger.
 """
 
 from contextlib import suppress
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bmac_stream.errors import SymbolNotFound
+from bmac_stream.client import RETRIES, _explained
+from bmac_stream.errors import Lagging, SymbolNotFound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,17 +82,41 @@ def to_polars(store: "Store", symbol: str | None = None, n: int | None = None) -
 def _parts(store: "Store", symbol: str | None, n: int | None) -> "list[SymbolRows]":
     if symbol is not None:
         return [store[symbol].copy(n)]
-    # Each symbol by itself, up to the run_time that all have reached. A symbol may be a bar ahead.
-    end = store.reader.complete_g + 1
     wanted = store.window if n is None else n
     if not 0 < wanted <= store.window:
         raise ValueError(f"n must be 1 to {store.window} (the window of store {store.name!r}), found {n}")
+    for _ in range(RETRIES + 1):
+        parts = _market(store, wanted)
+        if parts is not None:
+            return parts
+    raise _explained(
+        store.reader,
+        Lagging(
+            f"store {store.name!r}: bars were overwritten while {wanted} of each symbol were copied,"
+            f" {RETRIES + 1} times"
+        ),
+    )
+
+
+def _market(store: "Store", wanted: int) -> "list[SymbolRows] | None":
+    """Each symbol by itself, up to the run_time that all have reached: a symbol may be a bar ahead. None if
+    the ring went on so far meanwhile that one of them is cut."""
+    end = store.reader.complete_g + 1 or _least_end(store)
     parts = []
     for name in sorted(store.symbols):
         with suppress(SymbolNotFound):  # delisted meanwhile
             view = store[name]
-            parts.append(view.copy_until(end, wanted) if end else view.copy(wanted))
+            part = view.copy_until(end, wanted)
+            if part.status.size < wanted and part.g0 > store.reader.first_g(view.slot):
+                return None
+            parts.append(part)
     return parts
+
+
+def _least_end(store: "Store") -> int:
+    """Before the market's first run_time: the end of the symbol that has come least far."""
+    reader = store.reader
+    return min((reader.count(slot) for slot in store.symbols.values()), default=0)
 
 
 def _begin_times(store: "Store", parts: "list[SymbolRows]") -> I64:

@@ -25,17 +25,19 @@ def attach(store, directory):
 def main(store, factor=None, n_run_times=0, directory="/dev/shm"):
     """Print a factor's mean over the market and who is at its ends; default: the last one."""
     factors = attach(store, directory)
-    seen = 0
-    while n_run_times == 0 or seen < n_run_times:
+    seen, done = None, 0
+    while n_run_times == 0 or done < n_run_times:
         try:
-            run_time = factors.wait(timeout_s=600)  # every factor of every symbol is there
+            run_time = factors.wait(timeout_s=600, seen=seen)  # every factor of every symbol is there
+            # [n_slots, n_factors], a consistent copy. `view` shows one factor in place, `symbol` one symbol
+            matrix = factors.matrix(run_time)
         except StoreRetired:  # the engine was told to compute other factors (SIGHUP)
             factors = attach(store, directory)
             continue
-        seen += 1
+        seen = run_time  # the next engine's first `wait` tells what came meanwhile
+        done += 1
         name = factor or factors.names[-1]
-        # [n_slots, n_factors], a consistent copy. `view` shows one factor in place, `symbol` one symbol
-        values = factors.matrix(run_time)[:, factors.names.index(name)]
+        values = matrix[:, factors.names.index(name)]
         slots = np.flatnonzero(np.isfinite(values))
         if not len(slots):
             print(f"{run_time} {name}: not enough bars yet", flush=True)

@@ -1,7 +1,10 @@
 """bmac_stream.client: what a strategy sees is what was published, or an error by name."""
 
 import asyncio
+import contextlib
+import copy
 import os
+import pickle
 import pwd
 import signal
 import subprocess
@@ -20,6 +23,7 @@ from bmac_stream.bar import COLUMNS
 from bmac_stream.client import Bars, RunTime, Store
 from bmac_stream.errors import (
     Lagging,
+    SegmentMismatch,
     StoreBroken,
     StoreNotFound,
     StoreRetired,
@@ -29,7 +33,7 @@ from bmac_stream.errors import (
 )
 from shm import Status
 from shm.jit import begin, valid, window
-from tests.bmac_stream.fake_collector import G0, MINUTE, FakeCollector, bar, run_time
+from tests.bmac_stream.fake_collector import G0, MINUTE, SOURCE, FakeCollector, bar, run_time
 
 LAST = G0 + 59  # newest bar of the history
 WINDOW = 50
@@ -506,29 +510,84 @@ def test_retired_store_says_attach_again(tmp_path: Path) -> None:
             assert store.wait(1) == run_time(LAST + 11)
 
 
-def test_a_successor_of_another_interval_is_waited_for_by_time(tmp_path: Path) -> None:
-    """Bar numbers of the old file mean another time: taken as they are, `wait` would never return."""
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"source": "binance:usdm"}, "expected 1m bars of embedded:rule.*found 1m bars of binance:usdm"),
+        ({"interval_ms": 5 * MINUTE}, "expected 1m bars.*found 5m bars of embedded:rule"),
+        ({"origin_ms": 30_000}, "origin 0.*origin 30000"),
+    ],
+)
+def test_a_successor_of_other_bars_is_refused(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    """A strategy of synthetic minutes must not go on, unasked, with an exchange's, or with hours."""
     first = FakeCollector.start(tmp_path)
     with bmac_stream.attach("rule", directory=tmp_path) as store:
-        seen = store.wait(1, seen=run_time(LAST - 1))
-        assert seen == run_time(LAST)
         first.close()
-        minutes = 5
-        with FakeCollector.start(tmp_path, (), interval_ms=minutes * MINUTE, history=0) as second:
-            with pytest.raises(StoreRetired):
-                store.wait(1)
+        (tmp_path / "bmac.rule").unlink()
+        with FakeCollector.start(tmp_path, **changes):  # type: ignore[arg-type]
+            before = open_files(tmp_path)
+            with pytest.raises(SegmentMismatch, match=words):
+                store.reattach()
+            assert open_files(tmp_path) == before
+            assert store.run_time == run_time(LAST) and store.source == SOURCE  # as it was
+        (tmp_path / "bmac.rule").unlink()
+        with FakeCollector.start(tmp_path) as third:
             store.reattach()
-            with pytest.raises(TimeoutError):
-                store.wait(0.05)
-            newest = seen // (minutes * MINUTE) - 1
-            second.list("AAAUSDT", newest - 9, 10)
-            second.complete(newest)
-            second.next_g = newest + 1
-            with pytest.raises(TimeoutError):
-                store.wait(0.05)  # told already
-            second.close_bar()
-            told = store.wait(1)
-            assert (told, told.skipped) == ((newest + 2) * minutes * MINUTE, 0)
+            third.close_bar()
+            assert store.wait(1) == run_time(LAST + 1)
+
+
+def open_files(directory: Path) -> int:
+    """How many files of a directory this process holds open."""
+    found = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            found += str(entry.readlink()).startswith(str(directory))
+    return found
+
+
+def rates(directory: Path) -> FakeCollector:
+    """A writer of what passes for the funding of "rule"."""
+    return FakeCollector.start(directory, name="rule.funding", meta='{"kind": "funding"}')
+
+
+def test_funding_is_attached_anew_when_its_file_is_retired(
+    store: Store, writer: FakeCollector, tmp_path: Path
+) -> None:
+    with rates(tmp_path):
+        first = store.funding
+        assert store.funding is first
+        (tmp_path / "bmac.rule.funding").unlink()
+    with rates(tmp_path) as second:
+        second.close_bar()
+        assert store.funding is not first and store.funding["AAAUSDT"].end_g == LAST + 2
+        with store.funding:
+            pass
+        assert store.funding["AAAUSDT"].end_g == LAST + 2  # whoever closes it does so for himself
+    with pytest.raises(StoreNotFound, match="no longer written"):
+        _ = store.funding  # also of one that was attached while it was kept
+    with rates(tmp_path):
+        assert store.funding["AAAUSDT"].end_g == LAST + 2
+
+
+def test_reattach_closes_what_was_attached_beside(
+    store: Store, writer: FakeCollector, tmp_path: Path
+) -> None:
+    with rates(tmp_path):
+        store.reattach()
+        before = open_files(tmp_path)
+        for _ in range(5):
+            assert store.funding.run_time == run_time(LAST)
+            store.reattach()
+        assert open_files(tmp_path) == before
+
+
+def test_no_store_is_pickled_or_copied(store: Store) -> None:
+    """Pickle would copy the arrays: prices that stand still, in what says it is alive."""
+    for thing in (store, store["AAAUSDT"]):
+        for take in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="cannot be pickled or copied: attach in the other process"):
+                take(thing)
 
 
 def test_a_collector_of_another_user_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,15 @@
 """bmac_stream/{factor_writer,factors,engine_process}.py: what an engine publishes is what it computed."""
 
+import copy
 import json
 import os
+import pickle
+import runpy
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,10 @@ import numpy as np
 import pytest
 
 from bmac_stream import engine_process
+from bmac_stream.client import RunTime, attach
 from bmac_stream.engine import Engine, FactorError, plan_factors
 from bmac_stream.engine_process import EngineProcess, statics_of
-from bmac_stream.errors import StoreNotFound, StoreRetired
+from bmac_stream.errors import ShmError, StoreNotFound, StoreRetired, WriterDead
 from bmac_stream.factor_writer import CROSS, FactorWriter, specs
 from bmac_stream.factors import SUFFIX, Factors, attach_factors
 from kernels.cross_section import cs_demean
@@ -24,9 +28,12 @@ from kernels.node import Node
 from kernels.rolling import ts_mean
 from shm import NoSpace, Spec, Status, StoreWriter
 from shm.segment import segment_path
+from tests.bmac_stream.fake_collector import G0, MINUTE, SOURCE, FakeCollector, run_time
+from tests.bmac_stream.test_client import open_files
 from tests.bmac_stream.test_engine import CLOSE, FIRST, Market, agree, nodes
 
 DEPTH = 5
+EXAMPLE = Path(__file__).parents[2] / "examples" / "strategy_shared_factors.py"
 NAMES = ("mean", "spread", "bar", "behind")
 
 
@@ -551,6 +558,172 @@ def test_one_store_alone_is_waited_for_then_told(tmp_path: Path, monkeypatch: py
     finally:
         made.writer.close()
         market.writer.close()
+
+
+# ---- beside a store of bars ------------------------------------------------------------------------------
+
+
+def engine_file(directory: Path, n: int = 60, base: float = 0.0, **changes: Any) -> StoreWriter:
+    """An engine's file beside the bars "rule": the factor F of one symbol is base + i at its bar i."""
+    bars = changes.pop("bars", "rule")
+    fields = {"window": 20, "slack": 10, "max_symbols": 16, "interval_ms": MINUTE, "source": SOURCE}
+    meta = json.dumps({"kind": "factors", "bars": bars, "plan": "p", "cross": False})
+    spec = Spec(columns=("F", "origin"), meta=meta, forming_cells=0, **(fields | changes))
+    writer = StoreWriter.open("rule" + SUFFIX, spec, directory=directory)
+    if writer.created:
+        slot, g = writer.add_symbol("AAAUSDT", G0), np.arange(n)
+        writer.load(slot, G0, np.column_stack([base + g, np.full(n, G0)]), np.ones(n, np.uint8))
+        writer.activate(slot)
+        writer.complete(G0 + n - 1)
+    writer.set_phase("live")
+    return writer
+
+
+def put(writer: StoreWriter, value: float) -> None:
+    """The symbol's next bar, complete."""
+    writer.append(0, writer.complete_g + 1, np.array([value, G0]))
+    writer.complete(writer.complete_g + 1)
+
+
+def retire(writer: StoreWriter) -> None:
+    """As an engine does that computes other factors from now on."""
+    writer.path.unlink()
+    writer.close()
+
+
+def test_factors_follow_their_engine_to_another_file(tmp_path: Path) -> None:
+    with FakeCollector.start(tmp_path), attach("rule", directory=tmp_path) as store:
+        first = engine_file(tmp_path)
+        held = store.factors
+        assert store.factors is held and held.matrix().tolist() == [[59.0]]
+        retire(first)
+        with engine_file(tmp_path, base=1e6):
+            reads: tuple[Callable[[], object], ...] = (
+                held.matrix,
+                held.to_pandas,
+                lambda: held.symbol("AAAUSDT"),
+                lambda: held.cross_section("F"),
+                lambda: held.view("F"),
+            )
+            for read in reads:
+                with pytest.raises(StoreRetired, match=r"rule\.factors"):
+                    read()
+            assert store.factors.matrix().tolist() == [[1e6 + 59]]
+            with pytest.raises(ShmError, match="closed"):
+                held.matrix()
+            with store.factors:
+                pass
+            assert store.factors.symbol("AAAUSDT")["F"] == 1e6 + 59  # whoever closes it does so for himself
+
+
+def test_factors_follow_their_bars_to_another_file(tmp_path: Path) -> None:
+    bars, engine = FakeCollector.start(tmp_path), engine_file(tmp_path)
+    with attach("rule", directory=tmp_path) as store:
+        assert store.factors.run_time == run_time(G0 + 59)
+        bars.close()
+        engine.close()
+        with (
+            FakeCollector.start(tmp_path, max_symbols=32, history=70),
+            engine_file(tmp_path, 70, 1e9, max_symbols=32),
+        ):
+            store.reattach()
+            assert store.factors.run_time == store.run_time == run_time(G0 + 69)
+            assert store.factors.cross_section("F").tolist() == [1e9 + 69]
+            before = open_files(tmp_path)
+            for _ in range(5):
+                store.reattach()
+                assert store.factors.matrix().tolist() == [[1e9 + 69]]
+            assert open_files(tmp_path) == before
+
+
+def test_no_run_time_is_lost_between_an_engines_files(tmp_path: Path) -> None:
+    with FakeCollector.start(tmp_path), attach("rule", directory=tmp_path) as store:
+        engine = engine_file(tmp_path)
+        _ = store.factors
+        put(engine, 1.0)
+        assert store.factors.wait(1) == run_time(G0 + 60)
+        retire(engine)
+        engine = engine_file(tmp_path, 63)  # two bars closed while the engine changed
+        told = store.factors.wait(1)
+        assert (told, told.skipped) == (run_time(G0 + 62), 1)
+        put(engine, 1.0)
+        store.reattach()
+        assert store.factors.wait(1) == run_time(G0 + 63)
+        with pytest.raises(TimeoutError):
+            store.factors.wait(0.01)  # told already
+        engine.close()
+
+
+async def test_run_times_of_factors_go_on_without_a_gap(tmp_path: Path) -> None:
+    with engine_file(tmp_path), attach_factors("rule" + SUFFIX, directory=tmp_path) as factors:
+        told = await anext(factors.run_times(1, seen=run_time(G0 + 57)))
+        assert (told, told.skipped) == (run_time(G0 + 59), 1)
+        assert factors.wait(1, seen=run_time(G0 + 58)) == run_time(G0 + 59)
+
+
+def test_the_example_is_told_of_a_bar_that_closed_while_its_engine_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = runpy.run_path(str(EXAMPLE))
+    engines, calls, wait = [engine_file(tmp_path)], [0], Factors.wait
+
+    def then(self: Factors, timeout_s: float, *, seen: int | None = None) -> RunTime:
+        calls[0] += 1
+        if calls[0] == 1:
+            put(engines[0], 1.0)
+        elif calls[0] == 2:
+            retire(engines[0])
+            engines.append(engine_file(tmp_path, 62))
+        return wait(self, min(timeout_s, 1.0), seen=seen)
+
+    monkeypatch.setattr(Factors, "wait", then)
+    try:
+        example["main"]("rule", n_run_times=2, directory=tmp_path)
+    finally:
+        engines[-1].close()
+    told = [line.split()[0] for line in capsys.readouterr().out.splitlines() if " F of 1 symbols" in line]
+    assert told == [str(run_time(G0 + 60)), str(run_time(G0 + 61))]
+
+
+def test_factors_that_nobody_computes_any_more_are_not_given_as_new(tmp_path: Path) -> None:
+    engine = engine_file(tmp_path)
+    with FakeCollector.start(tmp_path) as bars:
+        with attach("rule", directory=tmp_path) as held, attach("rule", directory=tmp_path) as store:
+            assert held.factors.matrix().tolist() == [[59.0]]
+            engine.close()
+            for _ in range(3):
+                bars.close_bar()
+            for one in (held, store):
+                with pytest.raises(WriterDead, match=r"rule\.factors.*silent for .* s"):
+                    _ = one.factors
+            with engine_file(tmp_path):  # its engine was started again
+                assert store.factors.matrix().tolist() == [[59.0]]
+        with attach_factors("rule" + SUFFIX, directory=tmp_path) as past:
+            assert past.matrix().tolist() == [[59.0]], "who asks for them by name gets them, as bars"
+    with attach("rule", directory=tmp_path) as store:
+        assert store.factors.matrix().tolist() == [[59.0]], "the collector ended too: both are of the past"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"source": "binance:usdm"}, {"interval_ms": 60 * MINUTE}, {"origin_ms": 1000}, {"bars": "other"}],
+)
+def test_factors_of_other_bars_are_not_taken_for_these(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with (
+        FakeCollector.start(tmp_path),
+        engine_file(tmp_path, **changes),
+        attach("rule", directory=tmp_path) as store,
+    ):
+        before = open_files(tmp_path)
+        with pytest.raises(StoreNotFound, match=r"'rule.factors' is not the factors of store 'rule'"):
+            _ = store.factors
+        assert open_files(tmp_path) == before
+
+
+def test_factors_are_not_pickled_or_copied(published: Published) -> None:
+    for take in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="Factors cannot be pickled or copied"):
+            take(published.factors)
 
 
 # ---- changes of a running process ------------------------------------------------------------------------

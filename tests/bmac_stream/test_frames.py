@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ import pytest
 import bmac_stream
 from bmac_stream.bar import COLUMNS
 from bmac_stream.client import Store
-from bmac_stream.errors import SymbolNotFound
+from bmac_stream.errors import Lagging, SymbolNotFound
+from shm import StoreReader
 from tests.bmac_stream.fake_collector import G0, MINUTE, FakeCollector, bar
 
 LAST = G0 + 59
@@ -85,6 +87,65 @@ def test_market_frame_is_no_shorter_for_symbols_that_are_ahead(store: Store, wri
         for slot, symbol in enumerate(("AAAUSDT", "BBBUSDT", "CCCUSDT")):
             part = frame[frame["symbol"] == symbol]
             np.testing.assert_array_equal(part[list(COLUMNS)].to_numpy(), expected(slot, LAST, rows))
+
+
+def overtaken(monkeypatch: pytest.MonkeyPatch, writer: FakeCollector, n_bars: int, times: int) -> None:
+    """The next `times` reads of a symbol lose the processor for `n_bars` bars before they begin."""
+    read_at, left = StoreReader.read_at, [times]
+
+    def late(self: StoreReader, *args: Any, **more: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            for _ in range(n_bars):
+                writer.close_bar()
+        return read_at(self, *args, **more)
+
+    monkeypatch.setattr(StoreReader, "read_at", late)
+
+
+@pytest.mark.parametrize(("n_bars", "times"), [(1, 1), (3, 1), (5, 3)])
+def test_market_frame_is_no_shorter_when_bars_close_meanwhile(
+    store: Store, writer: FakeCollector, monkeypatch: pytest.MonkeyPatch, n_bars: int, times: int
+) -> None:
+    overtaken(monkeypatch, writer, n_bars, times)
+    frame = store.to_pandas(n=10)
+    assert frame.groupby("symbol", observed=True).size().tolist() == [10, 10, 10]
+    for slot, symbol in enumerate(("AAAUSDT", "BBBUSDT", "CCCUSDT")):
+        part = frame[frame["symbol"] == symbol]
+        np.testing.assert_array_equal(part[list(COLUMNS)].to_numpy(), expected(slot, LAST, 10))
+
+
+def test_market_frame_begins_again_when_the_ring_went_on(
+    store: Store, writer: FakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More bars than `slack` closed meanwhile: the run_time that it began with is no longer held whole."""
+    overtaken(monkeypatch, writer, store.cap - 5, 1)
+    frame = store.to_pandas(n=10)
+    for slot, symbol in enumerate(("AAAUSDT", "BBBUSDT", "CCCUSDT")):
+        part = frame[frame["symbol"] == symbol]
+        np.testing.assert_array_equal(
+            part[list(COLUMNS)].to_numpy(), expected(slot, LAST + store.cap - 5, 10)
+        )
+
+
+@pytest.mark.parametrize("n_bars", [3, 90])
+def test_a_market_that_is_never_held_whole_is_lagging(
+    store: Store, writer: FakeCollector, monkeypatch: pytest.MonkeyPatch, n_bars: int
+) -> None:
+    overtaken(monkeypatch, writer, n_bars, -1)
+    with pytest.raises(Lagging, match="rule"):
+        store.to_pandas(n=10)
+
+
+def test_market_frame_before_the_first_run_time_ends_at_one_too(tmp_path: Path) -> None:
+    with FakeCollector.start(tmp_path, (), history=0) as writer:
+        writer.list("AAAUSDT", G0, 5)
+        writer.list("BBBUSDT", G0, 7)
+        with bmac_stream.attach("rule", directory=tmp_path) as store:
+            frame = store.to_pandas(n=3)
+    for slot, symbol in enumerate(("AAAUSDT", "BBBUSDT")):
+        part = frame[frame["symbol"] == symbol]
+        np.testing.assert_array_equal(part[list(COLUMNS)].to_numpy(), expected(slot, G0 + 4, 3))
 
 
 def test_a_symbol_delisted_while_the_market_is_copied_is_left_out(
