@@ -37,7 +37,18 @@ import numpy.typing as npt
 
 from bmac_stream.archive import DataSet
 from bmac_stream.archive_file import REST, Rows
-from bmac_stream.backfill import ABSENT, BAR, CLOSE_MARGIN_MS, DENIALS, Answer, Page, cover, judge, spans
+from bmac_stream.backfill import (
+    ABSENT,
+    BAR,
+    CLOSE_MARGIN_MS,
+    DENIAL_APART_MS,
+    DENIALS,
+    Answer,
+    Page,
+    cover,
+    judge,
+    spans,
+)
 from bmac_stream.bar import COLUMNS, INTERVALS_MS, N_COLUMNS, origin_ms, utc_text
 from bmac_stream.binance.markets import MARKETS, TRADE_TYPES
 from bmac_stream.binance.rest import RestClient, retry
@@ -127,9 +138,11 @@ class Exchange:
         """(values float64 [9, n], backfill's status uint8 [n]) of a page's bars. ExchangeError.
 
         What an answer lacks at its end, where no later row proves that it is whole, is absent only if DENIALS
-        answers lack it.
+        answers, DENIAL_APART_MS apart, lack it.
         """
-        for _ in range(DENIALS):
+        for n in range(DENIALS):
+            if n:
+                await asyncio.sleep(DENIAL_APART_MS / 1e3 / self.clock.rate)
             answer, newest = await self._ask(symbol, interval, page)
             if not (np.flatnonzero(answer.status == ABSENT) + page.g > newest).any():
                 break

@@ -18,6 +18,7 @@ __all__ = [
     "BAR",
     "CLOSE_MARGIN_MS",
     "DENIALS",
+    "DENIAL_APART_MS",
     "UNKNOWN",
     "Answer",
     "Page",
@@ -49,6 +50,9 @@ ABSENT_AFTER_MS: Final = 120_000
 
 DENIALS: Final = 3
 """So many answers in a row must lack a bar before it is absent, unless a later row is in the answer."""
+
+DENIAL_APART_MS: Final = 1_000
+"""They must have been asked for so long after each other, exchange ms: within a moment they are one."""
 
 
 class Page(NamedTuple):

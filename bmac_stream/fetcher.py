@@ -12,13 +12,13 @@ import math
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from .backfill import ABSENT, BAR, DENIALS, UNKNOWN, Answer, Page, cover, judge, pages
+from .backfill import ABSENT, BAR, DENIAL_APART_MS, DENIALS, UNKNOWN, Answer, Page, cover, judge, pages
 from .bar import INTERVALS_MS, origin_ms, utc_text
 from .binance.rest import RestClient
 from .clock import Clock
@@ -41,9 +41,15 @@ first of these more): an exchange that has trouble may lack for minutes what it 
 FIRST_PAUSE_MS: Final = 1_000.0
 LONGEST_PAUSE_MS: Final = 300_000.0
 """Between two requests for a bar that the exchange does not give: exchange ms, doubling."""
+FRESH_SHARE: Final = 30
+"""A bar that has just closed is at first left alone for this part of the pause of those before it."""
 
 NO_CLOCK_MS: Final = 365 * 86_400_000.0
 """How wrong a clock may be that nobody has set: rows are then closed by later rows alone, none is absent."""
+
+OVERLAP: Final = 16
+"""A readable symbol that catches up is asked for so many of its newest bars again: they may have been
+corrected since they were saved."""
 
 FAILED_PAUSE_S: Final = 0.2
 LONGEST_FAILED_PAUSE_S: Final = 30.0
@@ -57,15 +63,17 @@ class _History:
     failures: int = 0
     again: int = 0  # how often the end of the history was asked for again
     stuck: int = 0  # how often a page in a row brought nothing
+    behind: int = 0  # how often the panel was ahead at the end of the history
+    begun: bool = False  # a page was read
     not_before: float = 0.0  # monotonic seconds
 
 
 class _Pause(NamedTuple):
-    """A symbol lacks bars that the exchange did not give: they are left alone for a while.
+    """Bars that the exchange did not give are left alone for a while.
 
     until_ms   exchange time
     length_ms  of this pause; the next one is twice as long
-    end        bars from this one on were not asked for: they need not wait
+    end        it is for bars below this one
     """
 
     until_ms: float
@@ -74,6 +82,63 @@ class _Pause(NamedTuple):
 
 
 _NO_PAUSE: Final = _Pause(0.0, 0.0, 0)
+
+
+@dataclass(slots=True)
+class _Pauses:
+    """Of one symbol. A bar that never comes must not hold up those that close meanwhile, nor make the wait of
+    one that is merely late as long as its own.
+
+    fresh   for the bars that were lacking last
+    old     for those before them
+    failed  after errors, which say nothing of any bar
+    """
+
+    old: _Pause = _NO_PAUSE
+    fresh: _Pause = _NO_PAUSE
+    failed: _Pause = _NO_PAUSE
+
+    def holds(self, g: int, now_ms: float) -> bool:
+        """Whether bar g is not to be asked for now."""
+        if g < self.failed.end and now_ms < self.failed.until_ms:
+            return True
+        pause = self.old if g < self.old.end else self.fresh
+        return g < pause.end and now_ms < pause.until_ms
+
+    def answered(self, asked: Iterable[int], missing: list[int], now_ms: float, now_g: int) -> None:
+        """`asked` were asked for, bars below now_g; `missing` are those that still lack."""
+        self.failed = _NO_PAUSE
+        left = set(asked).intersection(missing)
+        first = self.old.end  # of the fresh ones
+        if not any(g < first for g in missing):
+            self.old = _NO_PAUSE
+        elif any(g < first for g in left):
+            self.old = _longer(self.old, now_ms)
+        end = max(first, self.fresh.end)
+        if not any(first <= g < end for g in missing):
+            self.fresh = _NO_PAUSE
+        elif any(first <= g < end for g in left):
+            self.fresh = _longer(self.fresh, now_ms)
+        if any(g >= end for g in left):
+            old, fresh = self.old, self.fresh
+            if fresh.end:
+                self.old = _Pause(
+                    max(old.until_ms, fresh.until_ms), max(old.length_ms, fresh.length_ms), fresh.end
+                )
+            # where bars do not come for minutes, so may those of all symbols: fewer tries for each
+            length_ms = max(FIRST_PAUSE_MS, self.old.length_ms / FRESH_SHARE)
+            self.fresh = _Pause(now_ms + length_ms, length_ms, now_g)
+
+    def erred(self, now_ms: float, rate: float, now_g: int) -> None:
+        """Bars below now_g could not be asked for."""
+        length_ms = 2 * self.failed.length_ms or FAILED_PAUSE_S * 1e3 * rate
+        length_ms = min(length_ms, LONGEST_FAILED_PAUSE_S * 1e3 * rate)
+        self.failed = _Pause(now_ms + length_ms * random.uniform(0.5, 1.0), length_ms, now_g)
+
+
+def _longer(pause: _Pause, now_ms: float) -> _Pause:
+    length_ms = min(2 * pause.length_ms, LONGEST_PAUSE_MS)
+    return pause._replace(until_ms=now_ms + length_ms, length_ms=length_ms)
 
 
 class Fetcher:
@@ -123,9 +188,10 @@ class Fetcher:
         self._repairs: deque[str] = deque()
         self._repairing: set[str] = set()
         self._loading: set[str] = set()
-        self._pauses: dict[str, _Pause] = {}
-        # symbol -> bar -> answers in a row that lacked it; a window of bars at most
-        self._denied: dict[str, dict[int, int]] = {}
+        self._pauses: dict[str, _Pauses] = {}
+        # symbol -> bar -> (answers in a row that lacked it, exchange ms of the last that counted); a window
+        # of bars at most
+        self._denied: dict[str, dict[int, tuple[int, float]]] = {}
         # bars that are absent, though no later row was ever beside their place: (when they are to be asked
         # for again, exchange ms; whose) -> bar -> how often that has been done; and a heap of those keys
         self._unproven: dict[tuple[float, Series], dict[int, int]] = {}
@@ -155,7 +221,7 @@ class Fetcher:
         lately without success that it must wait."""
         if symbol in self._loading or symbol in self._repairing:
             return False
-        if self._is_paused(symbol) and not self._wanted(symbol, self._writer.now_g()):
+        if symbol in self._pauses and not self._wanted(symbol, self._writer.now_g()):
             return False
         self._repairing.add(symbol)
         self._repairs.append(symbol)
@@ -240,9 +306,11 @@ class Fetcher:
             if not any(g not in series.waiting for g in range(start, now_g)):
                 self._finish(job, series)
                 return
-        page = pages(start, max(now_g, start) + 1, self._page_limit)[
-            0
-        ]  # the forming bar proves the one before
+        begin = start
+        if series.state is State.ACTIVE and not job.begun:
+            begin = max(start - OVERLAP, oldest, writer.store.first_g(series.slot))
+        # the forming bar proves the one before
+        page = pages(begin, max(now_g, start) + 1, self._page_limit)[0]
         try:
             answer, sent_ms = await self._ask(job.symbol, page)
         except ExchangeError as error:
@@ -252,7 +320,7 @@ class Fetcher:
         except asyncio.CancelledError:
             self._history.appendleft(job)
             raise
-        job.failures = 0
+        job.failures, job.begun = 0, True
         self.progress_at = time.monotonic()
         if writer.series.get(job.symbol) is not series:
             return  # delisted meanwhile
@@ -273,8 +341,7 @@ class Fetcher:
             behind = series.state is not State.EXPECTED and writer.missing(job.symbol, now_g - 1)
             if behind and job.again < DENIALS:
                 job.again += 1  # a page without its newest rows: not the last word
-                job.not_before = time.monotonic() + FAILED_PAUSE_S * 0.25
-                self._history.append(job)
+                self._put_back(job, denied=any(page.g <= g for g in denied))
                 return
             self._finish(job, series)
         elif series.state is State.EXPECTED or series.next_g > start:
@@ -283,8 +350,13 @@ class Fetcher:
             self._wake.set()
         else:
             job.stuck += 1
-            job.not_before = time.monotonic() + FAILED_PAUSE_S * 0.25
-            self._history.append(job)
+            self._put_back(job)
+
+    def _put_back(self, job: _History, denied: bool = False) -> None:
+        """To be asked for again, in a moment; after a denial, when the next one counts."""
+        pause_s = DENIAL_APART_MS / 1e3 / self._clock.rate if denied else 0.0
+        job.not_before = time.monotonic() + max(pause_s, FAILED_PAUSE_S * 0.25)
+        self._history.append(job)
 
     async def _seek(self, job: _History, series: Series, page: Page, now_g: int) -> None:
         """A page of a symbol without bars came empty: go on where its oldest bar is, if it has one.
@@ -319,7 +391,7 @@ class Fetcher:
             times = [*rows.open_time.tolist(), *(time_ms for time_ms, _ in bad)]
             first = min(((time_ms - self._origin) // self._step for time_ms in times), default=None)
         if first is None:
-            self._history.appendleft(job)
+            self._put_back(job, denied=True)
             return
         self._denied.pop(symbol, None)
         if first >= end:
@@ -340,8 +412,8 @@ class Fetcher:
     def _finish(self, job: _History, series: Series) -> None:
         """All pages were read: the symbol becomes readable, unless the panel is ahead of it."""
         if series.state is State.LOADING and not self._writer.activate(job.symbol):
-            job.not_before = time.monotonic() + min(0.2 * 1.5**job.failures, 5.0)
-            job.failures += 1
+            job.not_before = time.monotonic() + min(0.2 * 1.5**job.behind, 5.0)
+            job.behind = min(job.behind + 1, 10)
             self._history.append(job)
             return
         self._resolved(job.symbol)
@@ -350,24 +422,20 @@ class Fetcher:
         self._loading.discard(symbol)
         self._on_resolved(symbol)
 
-    def _is_paused(self, symbol: str) -> bool:
-        return self._pauses.get(symbol, _NO_PAUSE).until_ms > self._clock.now_ms()
-
     def _wanted(self, symbol: str, end: int) -> list[int]:
         """Bars below `end` that a symbol lacks and that may be asked for now."""
         missing = self._writer.missing(symbol, end)
-        if not self._is_paused(symbol):
+        if (pauses := self._pauses.get(symbol)) is None:
             return missing
-        # a bar that the exchange does not give must not hold up those that close meanwhile
-        return [g for g in missing if g >= self._pauses[symbol].end]
+        now_ms = self._clock.now_ms()
+        return [g for g in missing if not pauses.holds(g, now_ms)]
 
     async def _repair(self, symbol: str) -> None:
         """All that a symbol lacks, in as few requests as that takes."""
         writer = self._writer
-        paused, pause = self._is_paused(symbol), self._pauses.get(symbol, _NO_PAUSE)
-        now_g = writer.now_g()
+        now_g, series = writer.now_g(), writer.series.get(symbol)
         try:
-            if (series := writer.series.get(symbol)) is None:
+            if series is None:
                 return
             wanted = self._wanted(symbol, now_g)
             doubtful = series.doubtful.intersection(wanted)
@@ -385,21 +453,16 @@ class Fetcher:
                 writer.answer(symbol, answer, sent_ms)
                 told = (page.g + np.flatnonzero(answer.status != UNKNOWN)).tolist()
                 writer.decided(symbol, doubtful.intersection(told))
-            if not writer.missing(symbol, now_g):
-                self._pauses.pop(symbol, None)
-            elif paused:
-                self._pauses[symbol] = pause._replace(end=now_g)
+            if missing := writer.missing(symbol, now_g):
+                pauses = self._pauses.setdefault(symbol, _Pauses())
+                pauses.answered(wanted, missing, self._clock.now_ms(), now_g)
             else:
-                length_ms = min(max(2 * pause.length_ms, FIRST_PAUSE_MS), LONGEST_PAUSE_MS)
-                self._pauses[symbol] = _Pause(self._clock.now_ms() + length_ms, length_ms, now_g)
+                self._pauses.pop(symbol, None)
         except ExchangeError as error:
             self._note(symbol, error)
-            second_ms = 1e3 * self._clock.rate
-            length_ms = min(
-                max(2 * pause.length_ms, FAILED_PAUSE_S * second_ms), LONGEST_FAILED_PAUSE_S * second_ms
-            )
-            until_ms = self._clock.now_ms() + length_ms * random.uniform(0.5, 1.0)
-            self._pauses[symbol] = _Pause(until_ms, length_ms, now_g)
+            if writer.series.get(symbol) is series:  # else it is gone, and nothing of it may stay
+                pauses = self._pauses.setdefault(symbol, _Pauses())
+                pauses.erred(self._clock.now_ms(), self._clock.rate, now_g)
         finally:
             self._repairing.discard(symbol)
 
@@ -468,6 +531,7 @@ class Fetcher:
         sent_ms, started = self._clock.now_ms(), time.monotonic()
         self.requests += 1
         bad: list[tuple[int, str]] = []
+        moments = [started, math.nan]
         rows = await self._rest.klines(
             symbol,
             self._interval,
@@ -475,8 +539,11 @@ class Fetcher:
             end_ms=self._origin + (page.g + page.n - 1) * self._step,
             limit=page.n,
             bad=bad,
+            moments=moments,
         )
-        self._grace.rest((time.monotonic() - started) * 1e3 * self._clock.rate)
+        # what it waited for weight says nothing of the exchange, and its answer is younger by that
+        sent_ms += (moments[0] - started) * 1e3 * self._clock.rate
+        self._grace.rest((time.monotonic() - moments[0]) * 1e3 * self._clock.rate)
         if bad:
             self.errors["bad_rows"] += len(bad)
             self._quiet.warning("bad_rows", "klines of %s: row %d breaks the rule %r", symbol, *bad[0])
@@ -493,25 +560,30 @@ class Fetcher:
         if rows_only:
             answer.status[answer.status == ABSENT] = UNKNOWN
         else:
-            self._confirm(symbol, answer, int(rows.open_time[-1]) if len(rows.open_time) else -1)
+            newest_ms = int(rows.open_time[-1]) if len(rows.open_time) else -1
+            self._confirm(symbol, answer, newest_ms, sent_ms)
         return answer, sent_ms
 
-    def _confirm(self, symbol: str, answer: Answer, newest_ms: int) -> None:
+    def _confirm(self, symbol: str, answer: Answer, newest_ms: int, sent_ms: float) -> None:
         """Bars that an answer lacks at its end, where no later row proves that it is whole, are absent only
-        when DENIALS answers lack them: a page that was cut short must not become a hole for ever."""
+        when DENIALS answers, DENIAL_APART_MS apart, lack them: a page that was cut short, or a moment's
+        trouble, must not become a hole for ever."""
         newest = (newest_ms - self._origin) // self._step
         before = self._denied.pop(symbol, {})
         asked = range(answer.g, answer.g + len(answer.status))
         oldest = self._writer.now_g() - self._writer.window
-        denied = {g: n for g, n in before.items() if g not in asked and g >= oldest}
+        denied = {g: one for g, one in before.items() if g not in asked and g >= oldest}
         believed: set[int] = set()
         for i in np.flatnonzero(answer.status == ABSENT).tolist():
             g = answer.g + i
             if g <= newest:
                 continue
-            if (n := before.get(g, 0) + 1) < DENIALS:
+            n, at_ms = before.get(g, (0, -math.inf))
+            if sent_ms >= at_ms + DENIAL_APART_MS:
+                n, at_ms = n + 1, sent_ms
+            if n < DENIALS:
                 answer.status[i] = UNKNOWN
-                denied[g] = n
+                denied[g] = n, at_ms
             else:
                 believed.add(g)
         if denied:

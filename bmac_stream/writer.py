@@ -457,6 +457,8 @@ class BarWriter:
             found = before.status != BAR and status == BAR
             if lost or (before.stamp_ms >= stamp_ms and not found):
                 self.counts.duplicate_bars += 1
+                if before.status == status == BAR and tuple(before.values) != tuple(values):
+                    self._doubt(series, g, origin)
                 return
         series.waiting[g] = _Waiting(values, status, stamp_ms, origin)
         if len(series.waiting) > MAX_WAITING:
@@ -571,8 +573,7 @@ class BarWriter:
             newer = stamp_ms > series.stamps[at] if recent else origin is Origin.REST
             if not newer:
                 self.counts.stale_frames += 1
-                if origin is Origin.WS and len(series.doubtful) < MAX_WAITING:
-                    series.doubtful.add(g)
+                self._doubt(series, g, origin)
                 return
         self.store.correct(series.slot, g, row, status)
         self.counts.corrections += 1
@@ -588,6 +589,11 @@ class BarWriter:
                 "revised: %s run_time %s UTC, by %s: %s -> %s",
                 series.symbol, utc_text(self.close_ms(g)), origin.name, _text(stored[0]), _text(row),
             )  # fmt: skip
+
+    def _doubt(self, series: Series, g: int, origin: Origin) -> None:
+        """A frame that is older than what we have of bar g says otherwise: REST is to be asked once more."""
+        if origin is Origin.WS and len(series.doubtful) < MAX_WAITING:
+            series.doubtful.add(g)
 
     def _compare(self, series: Series, answer: Answer, stamp_ms: float, origin: Origin) -> None:
         """The part of an answer that is published already: fill what is pending, correct what differs."""
@@ -619,10 +625,15 @@ class BarWriter:
         )
         part = values[start - g : end - g].copy()
         words = status[start - g : end - g].copy()
+        stamps: dict[int, float] = {}
         for one in [one for one in series.waiting if start <= one < end]:
-            bar = series.waiting.pop(one)
-            if bar.status == BAR and words[one - start] != BAR:  # a frame told what this answer lacks
-                part[one - start], words[one - start] = bar.values, BAR
+            bar, i = series.waiting.pop(one), one - start
+            if bar.status != BAR:
+                continue
+            if words[i] != BAR or bar.stamp_ms > stamp_ms:  # it is not in this answer, or newer than it
+                part[i], words[i], stamps[one] = bar.values, BAR, bar.stamp_ms
+            elif tuple(bar.values) != tuple(part[i]):
+                self._doubt(series, one, bar.origin)
         holes = np.flatnonzero(words == UNKNOWN)
         words[holes] = PENDING
         if self.extra is not None:
@@ -633,7 +644,7 @@ class BarWriter:
         series.next_g = end
         series.pending.update(start + int(i) for i in holes)
         for one in range(max(start, end - STAMPS), end):
-            series.stamps[one & (STAMPS - 1)] = stamp_ms
+            series.stamps[one & (STAMPS - 1)] = stamps.get(one, stamp_ms)
         n_bars = int(np.count_nonzero(words == BAR))
         self._counted(BAR, origin, n_bars)
         self._counted(ABSENT, origin, len(words) - n_bars - len(holes))

@@ -172,6 +172,7 @@ class RestClient:
         end_ms: int | None = None,
         limit: int,
         bad: list[tuple[int, str]] | None = None,
+        moments: list[float] | None = None,
     ) -> Klines:
         """A page of klines, oldest first; the bar that is forming now is part of it.
 
@@ -179,6 +180,7 @@ class RestClient:
                           USD-M give the oldest, COIN-M the newest: ask for spans of at most `limit` bars.
         limit             at most this many rows (1..market.max_limit); decides the weight
         bad               see protocol.decode_klines: a list takes rows that break a rule
+        moments           is set to [sent, received], monotonic seconds: it may have waited for weight before
         """
         weight = self.market.kline_weight(limit)
         params = {"symbol": symbol, "interval": interval, "limit": str(limit)}
@@ -202,7 +204,7 @@ class RestClient:
             return page
 
         already = 0 if bad is None else len(bad)
-        page = await self._get("klines", params, weight, decode)
+        page = await self._get("klines", params, weight, decode, moments=moments)
         if bad is not None:
             self.stats.bad_rows.update(kind for _, kind in bad[already:])
         return page

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,20 @@ import numpy as np
 import pytest
 
 from bmac_stream import fetcher
-from bmac_stream.backfill import ABSENT
+from bmac_stream.backfill import ABSENT, Page
 from bmac_stream.binance.markets import MARKETS
 from bmac_stream.binance.protocol import Klines
 from bmac_stream.errors import ApiError, NetworkError
-from bmac_stream.fetcher import FIRST_PAUSE_MS, HISTORY_SHARE, LONGEST_FAILED_PAUSE_S, Fetcher
+from bmac_stream.fetcher import (
+    FIRST_PAUSE_MS,
+    HISTORY_SHARE,
+    LONGEST_FAILED_PAUSE_S,
+    LONGEST_PAUSE_MS,
+    OVERLAP,
+    Fetcher,
+)
 from bmac_stream.grace import Grace
-from bmac_stream.writer import State
+from bmac_stream.writer import Origin, State
 from shm import Status
 
 from .test_writer import MINUTE, START, Bench, answer, kline, truth
@@ -38,6 +46,7 @@ class FakeRest:
     ahead_ms   how far our clock is ahead of its own
     cut        how many rows the next answers lose at the end
     empty      so many of the next answers of more than a row come without any
+    waits_s    how long requests wait for weight, as they tell it
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -51,16 +60,27 @@ class FakeRest:
         self.fail: list[Exception] = []
         self.cut: list[int] = []
         self.empty = 0
+        self.waits_s = 0.0
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def klines(
-        self, symbol: str, interval: str, *, start_ms: int, end_ms: int, limit: int, bad: list[Any]
+        self,
+        symbol: str,
+        interval: str,
+        *,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        bad: list[Any],
+        moments: list[float] | None = None,
     ) -> Klines:
         assert interval == "1m" and limit in (1, (end_ms - start_ms) // MINUTE + 1)
         self.asked.append((symbol, start_ms // MINUTE, limit))
         await self.gate.wait()
         await asyncio.sleep(0)
+        if self.waits_s and moments is not None:
+            moments[0] += self.waits_s
         if self.fail:
             raise self.fail.pop(0)
         end = min(end_ms // MINUTE, int((self.bench.clock.now_ms() - self.ahead_ms) // MINUTE))
@@ -94,6 +114,15 @@ class Rig(Bench):
         async with asyncio.timeout(5):
             while not check():
                 await asyncio.sleep(0.005)
+
+    async def passing(self, check: Any) -> None:
+        """As `until`, while the exchange's time goes on, a hundred times as fast as ours."""
+        self.clock.rate = 100.0
+        async with asyncio.timeout(5):
+            while not check():
+                await asyncio.sleep(0.005)
+                self.clock.time_ms += 500
+        self.clock.rate = 1.0
 
 
 @pytest.fixture
@@ -179,7 +208,7 @@ async def test_a_symbol_without_any_row_is_asked_for_three_times(rig: Rig) -> No
     rig.rest.missing = {("A", g) for g in range(START - 60, START + 1)}
     rig.writer.expect("A")
     rig.fetcher.load("A")
-    await rig.until(lambda: rig.resolved)
+    await rig.passing(lambda: rig.resolved)
     assert [n for _, _, n in rig.rest.asked] == [51, 1, 51, 1, 51]
     assert rig.writer.series["A"].state is State.EXPECTED
 
@@ -345,7 +374,7 @@ async def test_a_doubtful_bar_of_a_symbol_that_loads_is_not_lost(rig: Rig) -> No
     rig.rest.spoiled = {("A", g) for g in range(START - 5, START + 9)}
     rig.writer.expect("A")
     rig.fetcher.load("A")
-    await rig.until(lambda: rig.fetcher._unproven and rig.writer.series["A"].next_g == START - 5)
+    await rig.passing(lambda: rig.fetcher._unproven and rig.writer.series["A"].next_g == START - 5)
     rig.rest.missing = set()
     rig.clock.time_ms += 241_000
     await asyncio.sleep(0.7)
@@ -420,15 +449,143 @@ async def test_a_bar_that_never_comes_does_not_hold_up_those_after_it(rig: Rig) 
     for _ in range(10):
         assert rig.fetcher.repair("A")
         await rig.until(lambda: not rig.fetcher._repairing)
-        pause = rig.fetcher._pauses["A"]
-        rig.fetcher._pauses["A"] = pause._replace(until_ms=0.0)
-    rig.fetcher._pauses["A"] = pause  # of five minutes by now
+        pauses = rig.fetcher._pauses["A"]
+        pause, pauses.fresh = pauses.fresh, pauses.fresh._replace(until_ms=0.0)
+    pauses.fresh = pause  # of five minutes by now
     rig.at(START + 3, 2_000)
     assert rig.fetcher.repair("A"), "bars that nobody has asked for are asked for at once"
     await rig.until(lambda: rig.writer.missing("A", START + 3) == [START])
     assert rig.rest.asked[-1] == ("A", START + 1, 3), "and they alone"
     await rig.until(lambda: not rig.fetcher._repairing)
     assert not rig.fetcher.repair("A"), "the one that does not come waits"
+
+
+@pytest.mark.parametrize("trouble", ["a row late", "an error"])
+async def test_a_fresh_bar_does_not_wait_as_long_as_one_that_never_comes(rig: Rig, trouble: str) -> None:
+    rig.load("A")
+    rig.rest.spoiled = {("A", START)}
+    rig.at(START + 1)
+    rig.writer.settle(START)
+
+    async def ask() -> None:
+        rig.fetcher.repair("A")
+        await rig.until(lambda: not rig.fetcher._repairing)
+
+    for _ in range(10):
+        await ask()
+        pauses = rig.fetcher._pauses["A"]
+        rig.clock.time_ms = pauses.fresh.until_ms
+    await ask()
+    assert pauses.fresh.length_ms == LONGEST_PAUSE_MS
+    for g in range(rig.writer.series["A"].next_g, rig.writer.now_g()):
+        rig.writer.frame(kline("A", g))
+    g = rig.writer.now_g()
+    rig.at(g + 1, 1_500)  # its frame does not come
+    if trouble == "an error":
+        rig.rest.fail = [NetworkError("once")]
+    else:
+        rig.rest.cut = [5]
+    close_ms = rig.clock.time_ms
+    while rig.writer.missing("A", g + 1) != [START]:
+        await ask()
+        rig.clock.time_ms += 500
+    assert rig.clock.time_ms - close_ms <= 12_000, "within the time in which a run_time waits"
+    n = len(rig.rest.asked)
+    for _ in range(20):
+        rig.clock.time_ms += 500
+        await ask()
+    assert len(rig.rest.asked) == n, "the old one waits on"
+
+
+async def test_bars_that_nobody_has_share_a_pause(rig: Rig) -> None:
+    """Each is tried often while it is the newest; all of them together once in five minutes."""
+    rig.load("A")
+    rig.rest.spoiled = {("A", g) for g in range(START, START + 20)}
+    for g in range(START, START + 20):
+        rig.at(g + 1, 1_500)
+        for _ in range(57):
+            rig.fetcher.repair("A")
+            await rig.until(lambda: not rig.fetcher._repairing)
+            rig.clock.time_ms += 1_000
+    assert len(rig.rest.asked) <= 20 * 5
+    pauses = rig.fetcher._pauses["A"]
+    assert pauses.old.length_ms >= 32_000
+    rig.rest.spoiled = set()
+    rig.clock.time_ms += 300_000
+    rig.fetcher.repair("A")
+    await rig.until(lambda: not rig.writer.missing("A", START + 20))
+    rig.check("A", START - 20, START + 25)
+
+
+async def test_a_failure_for_a_symbol_that_is_gone_leaves_nothing(rig: Rig) -> None:
+    rig.load("A", "B")
+    rig.at(START + 1)
+    rig.rest.gate.clear()
+    rig.rest.fail = [NetworkError("too late")]
+    rig.fetcher.repair("B")
+    await rig.until(lambda: rig.rest.asked)
+    rig.fetcher.forget("B")
+    rig.writer.remove("B")
+    rig.rest.gate.set()
+    await rig.until(lambda: not rig.fetcher._repairing)
+    assert not rig.fetcher._pauses
+    assert rig.fetcher.errors["NetworkError"] == 1
+
+
+async def test_answers_of_one_moment_are_one_denial(rig: Rig) -> None:
+    rig.load("A")
+    rig.rest.missing = {("A", g) for g in range(START, START + 60)}
+    rig.at(START + 20)
+    for _ in range(6):
+        rig.fetcher.repair("A")
+        await rig.until(lambda: not rig.fetcher._repairing)
+        rig.fetcher._pauses.clear()
+        rig.clock.time_ms += 100
+    assert rig.writer.missing("A", START + 15) == list(range(START, START + 15))
+    await deny(rig, START + 15)
+
+
+async def test_a_symbol_behind_the_panel_is_asked_for_less_and_less(rig: Rig) -> None:
+    rig.load("A")
+    rig.at(START + 1)
+    rig.writer.frame(kline("A", START))
+    rig.rest.missing = {("B", START)}
+    rig.writer.expect("B")
+    rig.fetcher.load("B")
+    job = None
+    for _ in range(12):
+        await rig.until(lambda: rig.fetcher._history)
+        (job,) = rig.fetcher._history
+        job.not_before = 0.0
+        n = len(rig.rest.asked)
+        await rig.until(lambda n=n: len(rig.rest.asked) > n)
+    await rig.until(lambda: rig.fetcher._history)
+    assert job is not None and job.not_before - time.monotonic() > 4.0
+
+
+async def test_waiting_for_weight_is_not_the_exchange_s_slowness(rig: Rig) -> None:
+    rig.load("A")
+    rig.rest.waits_s = 5.0
+    before = rig.grace.settle_ms(1, 8)
+    answer, sent_ms = await rig.fetcher._ask("A", Page(START - 5, 1))
+    assert answer.status.tolist() == [1]
+    assert rig.grace.settle_ms(1, 8) == before
+    assert sent_ms == rig.clock.time_ms + 5_000, "and the answer is of after it"
+
+
+async def test_who_catches_up_asks_for_the_newest_bars_that_it_has_again(rig: Rig) -> None:
+    """They may have been corrected since they were saved."""
+    rig.writer.expect("A")
+    old = answer("A", START - 40, 40)
+    old.values[-3, 4] += 1.0
+    rig.writer.answer("A", old, 0.0, Origin.SNAPSHOT)
+    assert rig.writer.activate("A")
+    rig.at(START + 3, 2_000)
+    rig.fetcher.load("A")
+    await rig.until(lambda: rig.resolved)
+    assert rig.rest.asked == [("A", START - OVERLAP, OVERLAP + 4)]
+    rig.check("A", START - 40, START + 3)
+    assert rig.writer.counts.revised_bars == 1
 
 
 async def test_a_doubtful_bar_stays_so_until_rest_has_told_it(rig: Rig) -> None:
@@ -456,9 +613,9 @@ async def test_after_a_long_outage_bars_are_soon_asked_for(rig: Rig) -> None:
     while rig.rest.fail:
         assert rig.fetcher.repair("A")
         await rig.until(lambda: not rig.fetcher._repairing)
-        pause = rig.fetcher._pauses["A"]
-        waits.append(pause.until_ms - rig.clock.time_ms)
-        rig.fetcher._pauses["A"] = pause._replace(until_ms=0.0)
+        pauses = rig.fetcher._pauses["A"]
+        waits.append(pauses.failed.until_ms - rig.clock.time_ms)
+        pauses.failed = pauses.failed._replace(until_ms=0.0)
     assert 1e3 * LONGEST_FAILED_PAUSE_S / 2 <= max(waits) <= 1e3 * LONGEST_FAILED_PAUSE_S
 
 

@@ -431,6 +431,43 @@ def test_history_oldest_first_and_live_bars_wait_for_it(bench: Bench) -> None:
     assert bench.completed == [START + 1]
 
 
+@pytest.mark.parametrize("newer", ["the frame", "the answer"])
+def test_of_a_frame_that_waits_and_the_history_the_newer_is_believed(bench: Bench, newer: str) -> None:
+    """As when the symbol is readable; an older frame that says otherwise makes the bar doubtful."""
+    close = (START + 1) * MINUTE
+    bench.at(START + 1, 2_000)
+    bench.writer.expect("A")
+    sent_ms = close + (1_200 if newer == "the frame" else 1_800)
+    bench.writer.frame(kline("A", START, event_ms=close + 1_500, revision=1))
+    bench.writer.answer("A", answer("A", START - 10, 11), sent_ms)
+    assert bench.writer.activate("A")
+    bench.writer.go_live()
+    wins = newer == "the frame"
+    bench.check("A", START - 10, START + 1, revisions={START: 1} if wins else {})
+    assert bench.writer.missing("A", START + 1) == ([] if wins else [START])
+    # the answer after: nothing to do; a frame from in between is older than what was believed
+    bench.writer.frame(kline("A", START, event_ms=close + 1_300, revision=2))
+    bench.check("A", START - 10, START + 1, revisions={START: 1} if wins else {})
+    assert bench.writer.missing("A", START + 1) == [START]
+
+
+def test_an_older_frame_that_differs_from_a_bar_that_waits_makes_it_doubtful(bench: Bench) -> None:
+    bench.load("A")
+    bench.at(START + 2, 1_500)
+    close = (START + 2) * MINUTE
+    bench.writer.answer("A", answer("A", START, 2, {START: UNKNOWN}), close + 1_100)
+    bench.writer.frame(kline("A", START + 1, event_ms=close + 50))
+    bench.writer.frame(kline("A", START))
+    assert bench.writer.missing("A", START + 2) == [], "the same again is no reason"
+    bench.at(START + 4, 1_500)
+    close = (START + 4) * MINUTE
+    bench.writer.answer("A", answer("A", START + 2, 2, {START + 2: UNKNOWN}), close + 1_100)
+    bench.writer.frame(kline("A", START + 3, event_ms=close + 100, revision=1))
+    bench.writer.frame(kline("A", START + 2))
+    assert bench.writer.missing("A", START + 4) == [START + 3]
+    bench.check("A", START - 10, START + 4)
+
+
 @pytest.mark.parametrize("word", [UNKNOWN, ABSENT])
 def test_history_that_lacks_a_bar_does_not_hide_the_frame_that_waits(bench: Bench, word: int) -> None:
     bench.writer.expect("A")
