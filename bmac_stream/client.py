@@ -692,12 +692,17 @@ class Store:
         """
         seen_g = self.reader.complete_g if seen is None else self._g_of(seen)
         while True:
+            reader = self.reader
             try:
-                g = await self.reader.wait_async(seen_g, 60.0 if timeout_s is None else timeout_s)
+                g = await reader.wait_async(seen_g, 60.0 if timeout_s is None else timeout_s)
             except TimeoutError as error:
                 if timeout_s is None:
                     continue
                 raise self._no_bar(timeout_s) from error
+            except ShmError:
+                if self.reader is reader:
+                    raise
+                continue  # another task has attached again: the same bars, by the same numbers
             yield self._arrived(g, seen_g)
             seen_g = g
 
@@ -977,6 +982,7 @@ def attach(
     StoreNotFound if there is none, StoreBroken / SegmentVersion if it is not one this program can read.
     """
     uid = pwd.getpwnam(owner).pw_uid if isinstance(owner, str) else owner
+    directory = Path(directory).absolute()  # it is looked at again later, wherever the process has gone
     return Store(_attach_reader(name, directory, timeout_s, max_silence_s, uid), name, directory, uid)
 
 

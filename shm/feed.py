@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from shm import ports, ring
 from shm.layout import Status
+from shm.local import Local
 
 if TYPE_CHECKING:
     from shm.writer import StoreWriter
@@ -16,7 +17,7 @@ __all__ = ["Feeder"]
 _BAR: Final = int(Status.BAR)
 
 
-class Feeder:
+class Feeder(Local):
     """Publishes what is in `row`. Made by `StoreWriter.feed`; refuses when its writer is closed.
 
     A call hands over numbers alone, since compiled code knows where the buffer lies: half the price of

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shm import ports
+from shm.local import Local
 
 if TYPE_CHECKING:
     from shm.reader import StoreReader, Token
@@ -16,7 +17,7 @@ __all__ = ["Follower"]
 _SLICE_S: Final = 0.5  # a blocked follower looks at the writer, and at signals, this often
 
 
-class Follower:
+class Follower(Local):
     """Waits for a slot's next bar and copies it. Made by `StoreReader.follow`.
 
     row    float64[1 + n_values + 1]: bar number, values, status; overwritten by the next call

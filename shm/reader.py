@@ -7,6 +7,7 @@ shared memory itself and go stale: take a token first and ask `valid` when done,
 import asyncio
 import math
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -52,6 +53,7 @@ from shm.layout import (
     SlotState,
     first_cell,
 )
+from shm.local import Local
 from shm.segment import (
     DEFAULT_DIRECTORY,
     Segment,
@@ -93,8 +95,10 @@ class PanelToken(NamedTuple):
     n_slots: int
 
 
-class StoreReader:
-    """A reader's end of a store. Made by `attach`; a context manager closes it.
+class StoreReader(Local):
+    """A reader's end of a store. Made by `attach`; a context manager closes it, as does losing it.
+
+    Closed, everything that looks at the store is ShmError. No copy, no pickle: attach in the other process.
 
     spec           what the writer fixed when the file was made
     epoch          random number of this file; a slot number means one symbol as long as it stays
@@ -108,6 +112,9 @@ class StoreReader:
     def __init__(self, segment: Segment) -> None:
         """Not for callers: use `attach`."""
         self._segment = segment
+        self._bell = AsyncBell(bell_path(segment.path))
+        self._finalizer = weakref.finalize(self, _let_go, segment, self._bell)
+        self._finalizer.atexit = False  # nothing outlives the process
         self._words = segment.words
         self._data = segment.data
         self.spec = segment.layout.spec
@@ -119,7 +126,6 @@ class StoreReader:
         self._symbols: dict[str, int] = {}
         self._symbols_version = -1
         self._boot = boot_id()
-        self._bell = AsyncBell(bell_path(segment.path))
 
     @classmethod
     def attach(
@@ -233,8 +239,8 @@ class StoreReader:
 
     def counters(self) -> dict[str, int]:
         """The writer's counters, by name."""
-        at = self._segment.layout.counters_offset // 8
-        return {name: int(self.words[at + i]) for i, name in enumerate(self.spec.counters)}
+        words, at = self.words, self._segment.layout.counters_offset // 8
+        return {name: int(words[at + i]) for i, name in enumerate(self.spec.counters)}
 
     # ---- symbols -----------------------------------------------------------------------------------------
 
@@ -319,7 +325,7 @@ class StoreReader:
             token = self.panel_token(n)
         self._check_n(n)
         at = first_cell(token.g_end, n, self.cap)
-        view: _F64 = self._data[: token.n_slots, self.column(column), at : at + n]
+        view: _F64 = self.data[: token.n_slots, self.column(column), at : at + n]
         return view
 
     def token(self, slot: int, n: int | None = None) -> Token:
@@ -418,10 +424,11 @@ class StoreReader:
 
         Lagging if the writer overtook 1000 attempts.
         """
+        words = self.words
         if not self.spec.forming_cells:
             return None
         values = np.empty(len(self.spec.columns))
-        g = ring.read_forming(self.words, self._in_range(slot), values, 1000)
+        g = ring.read_forming(words, self._in_range(slot), values, 1000)
         if g == -2:
             raise Lagging(f"{self.path}: the forming row of slot {slot} was overtaken 1000 times")
         return None if g == -1 else (int(g), values)
@@ -452,7 +459,8 @@ class StoreReader:
 
         spin_us  spin that long before sleeping; saves the 20 us of a wake-up, costs a core meanwhile
 
-        TimeoutError, or WriterDead, WriterStalled, StoreRetired as soon as that is seen (within 0.5 s).
+        TimeoutError, or WriterDead, WriterStalled, StoreRetired as soon as that is seen (within 0.5 s), as is
+        that another thread closed this reader (ShmError).
         """
         return self._wait(COMPLETE, seen_g + 1, timeout_s, spin_us) - 1
 
@@ -492,23 +500,28 @@ class StoreReader:
         """`wait` for asyncio: the writer rings an eventfd of this process; no thread, no polling.
 
         Where no socket can be had, a thread sleeps on the futex instead. A restarted writer is found again.
+        ShmError, at once, if another task closes this reader.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:
-            connected = self._bell.connect()
-            rung = self._bell.next_ring() if connected else None
-            done = self.complete_g
-            if done > seen_g:
-                return done
-            left = deadline - loop.time()
-            if left <= 0:
-                raise TimeoutError(f"{self.path}: nothing new within {timeout_s} s")
-            if rung is not None:
-                await self._bell.heard(rung, min(left, _SLICE_S))
-            else:
-                sleep_ns = int(min(left, _SLICE_S) * 1e9)
-                await asyncio.to_thread(await_word, self.words, COMPLETE, seen_g + 1, 0, sleep_ns)
+            words = self.words
+            rung = self._bell.next_ring() if self._bell.connect() else None
+            try:
+                done = self.complete_g
+                if done > seen_g:
+                    return done
+                left = deadline - loop.time()
+                if left <= 0:
+                    raise TimeoutError(f"{self.path}: nothing new within {timeout_s} s")
+                if rung is not None:
+                    await self._bell.heard(rung, min(left, _SLICE_S))
+                else:
+                    sleep_ns = int(min(left, _SLICE_S) * 1e9)
+                    await asyncio.to_thread(await_word, words, COMPLETE, seen_g + 1, 0, sleep_ns)
+            finally:
+                if rung is not None:
+                    self._bell.forget(rung)
             if self.complete_g <= seen_g:
                 self.check_writer()  # whoever rang: the bell may be that of a new file's writer
 
@@ -539,9 +552,9 @@ class StoreReader:
 
     @property
     def writer_alive(self) -> bool:
-        """Whether some process holds the writer's lock."""
+        """Whether some process holds the writer's lock: of this file, or the lock file beside it."""
         _ = self.words
-        return writer_alive(self.path)
+        return writer_alive(self.path, self._segment.fd)
 
     def check_writer(self, max_silence_s: float | None = None) -> None:
         """Raise StoreRetired, WriterDead or WriterStalled; the message says for how long it has been silent.
@@ -549,6 +562,7 @@ class StoreReader:
         max_silence_s  default: the reader's own `max_silence_s`
         """
         limit = self.max_silence_s if max_silence_s is None else max_silence_s
+        _ = self.words
         if self._segment.state == FileState.RETIRED or self._segment.unlinked:
             raise StoreRetired(f"{self.path}: the writer went on with a new file; attach again")
         silence = self.silence_s
@@ -564,9 +578,9 @@ class StoreReader:
             )
 
     def close(self) -> None:
-        """Let go of the store. Views that are still in use stay good: the map lives as long as they do."""
-        self._bell.close()
-        self._segment.close()
+        """Let go of the store, and wake the tasks that wait for it. Views that are still in use stay good:
+        the map lives as long as they do."""
+        self._finalizer()
         self._words = np.empty(0, np.int64)
         self._data = np.empty((0, 0, 0))
 
@@ -605,6 +619,12 @@ class StoreReader:
                 f"{count - self.cap + 1} to {count - 1} are held"
             )
         return first_cell(end, n, self.cap)
+
+
+def _let_go(segment: Segment, bell: AsyncBell) -> None:
+    """The end of a reader: `close` or garbage collection."""
+    bell.close()
+    segment.close()
 
 
 class _Patience:

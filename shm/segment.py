@@ -47,6 +47,7 @@ from shm.layout import (
     source_span,
     text_span,
 )
+from shm.local import Local
 from shm.ring import peek, post
 
 __all__ = [
@@ -90,14 +91,14 @@ def check_platform() -> None:
 
 
 def segment_path(name: str, directory: str | Path = DEFAULT_DIRECTORY) -> Path:
-    """`<directory>/bmac.<name>`. ValueError unless the name is 1 to 100 of A-Z a-z 0-9 _ . -, and does not
-    end like the files beside a store."""
+    """`<directory>/bmac.<name>`, absolute: the process may change its directory. ValueError unless the name
+    is 1 to 100 of A-Z a-z 0-9 _ . -, and does not end like the files beside a store."""
     if not _NAME.fullmatch(name) or name.endswith(_BESIDE):
         raise ValueError(
             f"a store's name is 1 to 100 of A-Z a-z 0-9 _ . - and does not end in {', '.join(_BESIDE)}, "
             f"found {name!r}"
         )
-    return Path(directory) / f"bmac.{name}"
+    return Path(directory).absolute() / f"bmac.{name}"
 
 
 def lock_path(path: Path) -> Path:
@@ -123,7 +124,7 @@ def boot_id() -> bytes:
 # ---- the writer's lock -----------------------------------------------------------------------------------
 
 
-class WriterLock:
+class WriterLock(Local):
     """Held by the one writer; freed by the kernel when that process ends, however it ends.
 
     `hold` takes a second one, of the store's own file: people remove lock files.
@@ -182,17 +183,33 @@ def _lock(fd: int) -> bool:
     return True
 
 
-def writer_alive(path: Path) -> bool:
-    """Whether some process holds the writer's lock of the store at `path`. About 2 us."""
+def _held(fd: int) -> bool:
+    """Whether another open file holds the lock of this one."""
+    found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
+
+
+def writer_alive(path: Path, fd: int = -1) -> bool:
+    """Whether some process holds the writer's lock of the store at `path`. About 2 us.
+
+    fd  the store's own file, open: its lock will do, whatever became of the lock file
+
+    StoreBroken if the lock file may not be read and there is no `fd`.
+    """
+    if fd >= 0 and _held(fd):
+        return True
     try:
-        fd = os.open(lock_path(path), os.O_RDONLY | _OPEN)
+        lock = os.open(lock_path(path), os.O_RDONLY | _OPEN)  # a writer that starts holds this one first
     except FileNotFoundError:
         return False
+    except PermissionError as error:
+        if fd >= 0:
+            return False
+        raise StoreBroken(f"{lock_path(path)}: this user may not read it ({error.strerror})") from error
     try:
-        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        return _held(lock)
     finally:
-        os.close(fd)
-    return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
+        os.close(lock)
 
 
 # ---- files -----------------------------------------------------------------------------------------------
@@ -235,7 +252,7 @@ def group_number(mode: int, group: str | int | None) -> int | None:
 
 
 @dataclass(slots=True)
-class Segment:
+class Segment(Local):
     """An open, checked and mapped store.
 
     words  int64[data_offset / 8]: header, control words, directory, journal, ... as one array
@@ -252,12 +269,18 @@ class Segment:
 
     @property
     def state(self) -> FileState | int:
-        value = int(peek(self.words, STATE))
+        """What the file says it is. ShmError after `close`: compiled code checks no bounds."""
+        words = self.words
+        if not len(words):
+            raise ShmError(f"{self.path}: this store is closed")
+        value = int(peek(words, STATE))
         return FileState(value) if value in tuple(FileState) else value
 
     @property
     def unlinked(self) -> bool:
-        """Whether the file lost its name: someone removed or replaced it."""
+        """Whether the file lost its name: someone removed or replaced it. ShmError after `close`."""
+        if self.fd < 0:
+            raise ShmError(f"{self.path}: this store is closed")
         return os.fstat(self.fd).st_nlink == 0
 
     def close(self) -> None:

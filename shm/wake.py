@@ -41,6 +41,7 @@ from shm.atomics import (
 )
 from shm.compiled import compiled
 from shm.layout import FUTEX
+from shm.local import Local
 from shm.ring import post
 
 __all__ = ["MAX_BELLS", "Bell", "BellClient", "await_word", "ring_bell", "wake_all"]
@@ -131,7 +132,7 @@ def await_word(words: Any, i: int, seen: int, spin_ns: int, sleep_ns: int) -> in
     return load_acquire(words, i)
 
 
-class Bell:
+class Bell(Local):
     """The writer's end: rings, and serves the eventfds that readers hand in. Closed once."""
 
     def __init__(self, words: npt.NDArray[np.int64], path: Path, mode: int, group: int | None) -> None:
@@ -287,7 +288,7 @@ def _serve(listener: socket.socket, bell: npt.NDArray[np.int64], wake_fd: int) -
                     enter(key.fileobj)
 
 
-class BellClient:
+class BellClient(Local):
     """An asyncio reader's end: an eventfd that the writer rings, and the connection that says we live."""
 
     def __init__(self, path: Path) -> None:

@@ -4,10 +4,12 @@ Readers only. Made before there is a loop; binds to the loop that first waits, a
 """
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
 
+from shm.local import Local
 from shm.wake import BellClient
 
 __all__ = ["AsyncBell"]
@@ -16,14 +18,14 @@ _TURNED_AWAY_S: Final = 5.0
 """Not asked again for so long after the writer closed a connection without one ring: its table is full."""
 
 
-class AsyncBell:
+class AsyncBell(Local):
     """Waits for the writer's bell at `path`; connects when asked to, and again after the writer restarted."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._client: BellClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: set[asyncio.Future[None]] = set()  # all of that loop
         self._pid = -1  # a forked child must not touch its parent's loop
         self._welcome = False  # the writer rings once when it takes an eventfd in
         self._not_before = 0.0
@@ -34,7 +36,9 @@ class AsyncBell:
         if self._client is not None:
             if self._loop is loop:
                 return True
-            self.close()
+            # Whoever waits in the other loop is not woken: two loops would take the bell from each other
+            # without end, instead of once in a slice of their waits.
+            self._leave()
         if loop.time() < self._not_before:
             return False
         try:
@@ -47,15 +51,19 @@ class AsyncBell:
         return True
 
     def next_ring(self) -> "asyncio.Future[None]":
-        """A future that is done at the next ring. Take it, then look at the data, then await `heard`."""
+        """A future that is done at the next ring. Take it, then look at the data, then await `heard`;
+        `forget` it in any case: its loop may end before the next ring."""
         assert self._loop is not None, "connect first"
         future = self._loop.create_future()
         self._waiting.add(future)
-        future.add_done_callback(self._waiting.discard)
         return future
 
+    def forget(self, rung: "asyncio.Future[None]") -> None:
+        """Nobody waits for this one any more."""
+        self._waiting.discard(rung)
+
     async def heard(self, rung: "asyncio.Future[None]", timeout_s: float) -> bool:
-        """Whether the bell rang within `timeout_s`."""
+        """Whether the bell rang, or was closed, within `timeout_s`."""
         try:
             await asyncio.wait_for(rung, timeout_s)
         except TimeoutError:
@@ -65,9 +73,7 @@ class AsyncBell:
     def _on_ring(self) -> None:
         if self._client is not None:
             self._welcome |= self._client.drain()
-        for future in list(self._waiting):
-            if not future.done():
-                future.set_result(None)
+        _wake(self._waiting)
 
     def _on_lost(self) -> None:
         """The writer closed the connection (it never sends): connect again at the next wait, unless it had
@@ -76,15 +82,29 @@ class AsyncBell:
         if not (self._welcome or self._client.drain()):
             self._not_before = self._loop.time() + _TURNED_AWAY_S
         self.close()
-        self._on_ring()
 
     def close(self) -> None:
-        """Leave the loop and the writer. Twice does no harm."""
+        """Leave the loop and the writer, and wake all who wait: they see what came to pass. Twice does no
+        harm."""
+        loop, waiting = self._loop, self._waiting
+        self._leave()
+        if loop is not None and waiting and self._pid == os.getpid():
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits in it
+                loop.call_soon_threadsafe(_wake, waiting)
+
+    def _leave(self) -> None:
         client, loop = self._client, self._loop
         self._client = self._loop = None
+        self._waiting = set()
         if client is None:
             return
         if loop is not None and not loop.is_closed() and self._pid == os.getpid():
             loop.remove_reader(client.fd)
             loop.remove_reader(client.connection.fileno())
         client.close()
+
+
+def _wake(waiting: "set[asyncio.Future[None]]") -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)

@@ -56,6 +56,7 @@ from shm.layout import (
     Status,
     first_cell,
 )
+from shm.local import Local
 from shm.segment import (
     DEFAULT_DIRECTORY,
     Segment,
@@ -81,8 +82,8 @@ _FLOAT64 = np.dtype(np.float64)  # the one object that ordinary arrays share
 _BAR = int(Status.BAR)  # handed to compiled code an enum costs 30 times what its number does
 
 
-class StoreWriter:
-    """The writer's end of a store. Made by `open`; a context manager closes it.
+class StoreWriter(Local):
+    """The writer's end of a store. Made by `open`; a context manager closes it. No copy, no pickle.
 
     created     the file is new; False: a file of the same spec went on where it was
     generation  how many writers this file has had
@@ -564,13 +565,14 @@ def _obtain(
         except BaseException:
             existing.close()
             raise
-        if existing.state == FileState.READY and existing.layout == layout and _of_this_boot(existing):
+        state = existing.state
+        if state == FileState.READY and existing.layout == layout and _of_this_boot(existing):
             set_mode(existing.fd, mode, group)
             remove_leftover(path)
             return existing, False
-        if existing.state not in (FileState.READY, FileState.RETIRED):
+        if state not in (FileState.READY, FileState.RETIRED):
             existing.close()
-            raise StoreBroken(f"{path}: never became READY (state {existing.state}); remove it by hand")
+            raise StoreBroken(f"{path}: never became READY (state {state}); remove it by hand")
         fd = os.dup(existing.fd)
         existing.close()
     try:

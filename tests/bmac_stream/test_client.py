@@ -24,6 +24,7 @@ from bmac_stream.client import Bars, RunTime, Store
 from bmac_stream.errors import (
     Lagging,
     SegmentMismatch,
+    ShmError,
     StoreBroken,
     StoreNotFound,
     StoreRetired,
@@ -620,6 +621,37 @@ async def test_run_times_go_on_after_an_error_without_a_gap(store: Store, writer
     writer.close_bar()
     told = await anext(store.run_times(1, seen=run_time(LAST)))
     assert (told, told.skipped) == (run_time(LAST + 2), 1)
+
+
+async def test_run_times_go_on_where_another_task_attached_again(
+    store: Store, writer: FakeCollector, tmp_path: Path
+) -> None:
+    loop = asyncio.get_running_loop()
+    waiting = asyncio.create_task(anext(store.run_times(5)))
+    await asyncio.sleep(0.05)
+    began = loop.time()
+    store.reattach()
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    writer.close_bar()
+    assert await waiting == run_time(LAST + 1)
+    assert loop.time() - began < 4
+    waiting = asyncio.create_task(anext(store.run_times(5)))
+    await asyncio.sleep(0.05)
+    store.close()
+    with pytest.raises(ShmError, match="closed"):
+        await waiting
+
+
+def test_a_store_is_found_again_wherever_the_process_goes(
+    tmp_path: Path, writer: FakeCollector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with bmac_stream.attach(writer.path.name.removeprefix("bmac."), directory=".") as store:
+        monkeypatch.chdir("/")
+        store.check()
+        store.reattach()
+        assert store.run_time == run_time(LAST)
 
 
 def test_no_store(tmp_path: Path) -> None:

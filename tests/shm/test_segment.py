@@ -35,6 +35,13 @@ def test_names() -> None:
             segment_path(name)
 
 
+def test_a_path_is_that_file_wherever_the_process_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert segment_path("x", ".") == segment_path("x", tmp_path) == tmp_path / "bmac.x"
+
+
 def test_a_new_store_is_ready_and_empty(made: Segment, path: Path) -> None:
     assert made.state == FileState.READY
     assert path.stat().st_size == LAYOUT.file_size
@@ -197,6 +204,49 @@ def test_one_writer_by_lock(path: Path) -> None:
     assert not writer_alive(path)
     WriterLock(path, 0o600, None).release()
     assert lock_path(path).exists(), "the lock file is never removed"
+
+
+def test_a_lock_file_that_is_gone_or_shut_is_no_dead_writer(
+    made: Segment, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer holds the lock of the store's file too, and every reader has that open."""
+    lock = WriterLock(path, 0o600, None)
+    lock.hold(made.fd)
+    found = open_existing(path)
+    lock_path(path).rename(path.with_name("elsewhere"))
+    assert writer_alive(path, found.fd) and not writer_alive(path)
+    path.with_name("elsewhere").rename(lock_path(path))
+
+    opened = os.open
+
+    def shut(file: Path | str, *args: int) -> int:
+        if str(file).endswith(".lock"):
+            raise PermissionError(13, "Permission denied")
+        return opened(file, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", shut)
+        assert writer_alive(path, found.fd)
+        with pytest.raises(
+            StoreBroken, match=r"bmac\.x\.lock: this user may not read it \(Permission denied\)"
+        ):
+            writer_alive(path)
+        lock.release()
+        assert not writer_alive(path, found.fd)
+
+    begun = WriterLock(path, 0o600, None)
+    assert writer_alive(path, found.fd), "a writer that starts has only the lock file"
+    begun.release()
+    assert not writer_alive(path, found.fd)
+    found.close()
+    made.close()
+
+
+def test_a_closed_segment_says_so(made: Segment) -> None:
+    made.close()
+    for look in (lambda: made.state, lambda: made.unlinked):
+        with pytest.raises(ShmError, match=r"bmac\.x: this store is closed"):
+            look()
 
 
 def test_lock_is_not_inherited_by_exec(path: Path) -> None:

@@ -1,5 +1,6 @@
 """shm/writer.py and shm/reader.py: a store's life, from its first file over restarts to its successor."""
 
+import asyncio
 import gc
 import json
 import math
@@ -264,6 +265,27 @@ def test_a_removed_lock_file_lets_no_second_writer_in(writer: StoreWriter, store
     del view
 
 
+def test_a_removed_lock_file_is_no_dead_writer(writer: StoreWriter, reader: StoreReader) -> None:
+    fill(writer, 1, 0, 5)
+    lock_path(reader.path).unlink()
+    reader.check_writer()
+    assert reader.writer_alive
+    writer.close()
+    with pytest.raises(WriterDead, match="nobody writes it"):
+        reader.check_writer()
+
+
+def test_a_relative_directory_is_meant_as_it_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with StoreWriter.open("x", small_spec(), directory="."), StoreReader.attach("x", directory=".") as reader:
+        monkeypatch.chdir("/")
+        reader.check_writer()
+        assert reader.path == tmp_path / "bmac.x"
+    assert not list(tmp_path.glob("*.bell")), "the writer found its socket, too"
+
+
 def test_a_file_of_another_boot_is_not_gone_on_with(writer: StoreWriter, store_name: str) -> None:
     """On a disk, what was written back before the power failed is of any age: counts without their rows."""
     fill(writer, 1, 0, 5)
@@ -492,6 +514,43 @@ def test_closed_ends_say_so(writer: StoreWriter, reader: StoreReader) -> None:
     gc.collect()
     assert list(view) == [37, 38, 39], "views outlive both"
     assert arrays.words[lay.COMPLETE] == 40
+
+
+_UNTOUCHED = {"attach", "close", "column", "max_silence_s", "path"}
+"""What of a reader does not look at the store."""
+
+
+def test_nothing_looks_at_the_store_of_a_closed_reader(writer: StoreWriter, reader: StoreReader) -> None:
+    """Compiled code checks no bounds, and the file number may be another file's by now."""
+    fill(writer, 1, 0, 40)
+    arguments: dict[str, tuple[object, ...]] = {
+        "count": (0,), "first_g": (0,), "slot_state": (0,), "slot": ("S0",), "view": (0, "a", 3, 40),
+        "rows": (0, 3, 40), "panel": ("a", 3, reader.panel_token(3)), "token": (0,),
+        "valid": (reader.token(0),), "follow": (0,),
+        "panel_valid": (reader.panel_token(),), "read": (0, len, 3), "read_at": (0, len, 3),
+        "read_panel": ("a", len, 3), "read_panel_at": (len, 3), "read_forming": (0,), "corrections": (0,),
+        "wait": (38, 0.0), "wait_slot": (0, 39, 0.0), "wait_async": (38, 0.0), "arrivals": (38,),
+    }  # fmt: skip
+    assert reader.slot("S0") == 0
+    follower = reader.follow(0)
+    reader.close()
+    for name in {name for name in vars(StoreReader) if not name.startswith("_")} - _UNTOUCHED:
+        with pytest.raises(ShmError, match=r": this reader is closed$"):
+            found = getattr(reader, name)
+            found = found(*arguments.get(name, ()))
+            asyncio.run(anext(found) if hasattr(found, "__anext__") else found)
+    with pytest.raises(ShmError, match=r": this reader is closed$"):
+        follower.next(0.0)
+
+
+def test_closed_readers_of_stores_with_little_in_them_say_so(store_name: str) -> None:
+    with StoreWriter.open(store_name, small_spec(forming_cells=0, counters=())):
+        reader = StoreReader.attach(store_name)
+    assert reader.counters() == {} and reader.read_forming(0) is None
+    reader.close()
+    for call in (reader.counters, lambda: reader.read_forming(0)):
+        with pytest.raises(ShmError, match="this reader is closed"):
+            call()
 
 
 def test_a_clean_end_leaves_file_and_lock_but_no_socket(writer: StoreWriter, store_name: str) -> None:

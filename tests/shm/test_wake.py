@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from shm import StoreReader, StoreRetired, StoreWriter, WriterDead, WriterStalled
+from shm import ShmError, StoreReader, StoreRetired, StoreWriter, WriterDead, WriterStalled
 from shm import layout as lay
 from shm.segment import bell_path
 from shm.wake import MAX_BELLS, BellClient
+from shm.wake_asyncio import AsyncBell
 from tests.shm.support import fill, small_spec
 
 
@@ -221,6 +222,89 @@ def test_asyncio_reader_may_move_to_another_loop(writer: StoreWriter, reader: St
         asyncio.run(once())
 
 
+@pytest.mark.usefixtures("no_slices")
+def test_a_wait_that_ends_at_once_leaves_nothing_in_a_closed_loop(
+    writer: StoreWriter, reader: StoreReader
+) -> None:
+    for _ in range(5):
+        assert asyncio.run(reader.wait_async(3, 5)) == 4
+        with pytest.raises(TimeoutError):
+            asyncio.run(reader.wait_async(4, 0.0))
+    assert not reader._bell._waiting
+
+    async def once() -> int:
+        task = asyncio.create_task(reader.wait_async(4, 60))
+        await asyncio.sleep(0.05)
+        _advance(writer)
+        return await asyncio.wait_for(task, 10)
+
+    assert asyncio.run(once()) == 5
+
+
+def test_waiters_of_a_closed_loop_keep_nobody_from_being_woken(
+    writer: StoreWriter, reader: StoreReader
+) -> None:
+    bell = AsyncBell(bell_path(reader.path))
+    problems = []
+
+    async def abandoned() -> None:
+        assert bell.connect()
+        assert await bell.heard(bell.next_ring(), 5), "the writer rings once when it takes one in"
+        bell.next_ring()
+
+    async def woken() -> list[bool]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        assert bell.connect()
+        rungs = [bell.next_ring() for _ in range(5)]
+        _advance(writer)
+        return [await bell.heard(rung, 1) for rung in rungs]
+
+    for _ in range(3):
+        asyncio.run(abandoned())
+    assert asyncio.run(woken()) == [True] * 5
+    assert not problems
+    bell.close()
+
+
+@pytest.mark.usefixtures("no_slices")
+async def test_closing_a_reader_ends_the_waits_of_its_tasks(writer: StoreWriter, reader: StoreReader) -> None:
+    waits = [asyncio.create_task(reader.wait_async(4, 60)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    reader.close()
+    done, pending = await asyncio.wait(waits, timeout=5)
+    for task in pending:
+        task.cancel()
+    assert not pending, "woken, not timed out"
+    for task in done:
+        with pytest.raises(ShmError, match="this reader is closed"):
+            await task
+    with pytest.raises(ShmError, match="this reader is closed"):
+        await reader.wait_async(-1, 0.0)
+    assert reader._bell._client is None, "a closed reader does not connect again"
+
+
+def test_a_second_loop_takes_the_bell_and_wakes_nobody(writer: StoreWriter, reader: StoreReader) -> None:
+    """Woken by that, the waits of two loops would take it from each other without end."""
+    bell = AsyncBell(bell_path(reader.path))
+
+    async def listen() -> "asyncio.Future[None]":
+        assert bell.connect()
+        assert await bell.heard(bell.next_ring(), 5), "the first ring"
+        return bell.next_ring()
+
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    try:
+        lost = first.run_until_complete(listen())
+        kept = second.run_until_complete(listen())
+        bell.close()
+        for loop in (first, second):
+            loop.run_until_complete(asyncio.sleep(0.01))
+        assert kept.done() and not lost.done()
+    finally:
+        first.close()
+        second.close()
+
+
 def test_places_of_readers_that_left_are_used_again(writer: StoreWriter, reader: StoreReader) -> None:
     path = bell_path(reader.path)
     for _ in range(30):
@@ -407,3 +491,31 @@ def test_no_file_descriptor_leaks(store_name: str) -> None:
         asyncio.run(once())
     assert count() == before
     assert threading.active_count() == 1 or not [t for t in threading.enumerate() if t.name.startswith("shm")]
+
+
+async def test_readers_that_nobody_holds_let_go(writer: StoreWriter, store_name: str) -> None:
+    def held() -> tuple[int, int]:
+        """Numbers of the store's file, and all."""
+        numbers = list(Path("/proc/self/fd").iterdir())
+        return sum(os.path.realpath(number).endswith(store_name) for number in numbers), len(numbers)
+
+    async def once() -> None:
+        reader = StoreReader.attach(store_name)
+        assert await reader.wait_async(3, 5) == 4, "it has a bell, too"
+
+    await once()
+    gc.collect()  # maps of earlier tests
+    of_the_file, before = held()
+    for _ in range(20):
+        await once()
+    assert held()[0] == of_the_file
+    # The writer, which is here too, takes a moment to see that one left.
+    _until(lambda: held()[1] < before + 15, "eventfds and connections are closed")
+
+    view = StoreReader.attach(store_name).view(0, "a", 3)
+    follower = StoreReader.attach(store_name).follow(0, 0)
+    gc.collect()
+    assert view.tolist() == [2.0, 3.0, 4.0]
+    assert follower.next(0.0)[0] == 4, "a follower keeps its reader"
+    del view, follower
+    assert held()[0] == of_the_file
