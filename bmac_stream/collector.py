@@ -3,9 +3,9 @@
     python -m bmac_stream.collector CFG [--seconds S] [--bars N] [--strict]
 
 CFG is a config file or a folder holding config.json. Ends with status 0 on SIGTERM or SIGINT (a second one
-ends at once), after `--seconds` or `--bars`; 2: bad config; 3: another collector writes this store; 1: it
-could not begin for another reason, or its store's file was removed. Else it never gives up: what fails is
-tried again, for ever.
+ends at once), after `--seconds` or `--bars`; 2: bad config, or the exchange lists no symbol that it asks for;
+3: another collector writes this store; 1: it could not begin for another reason, or its store's file was
+removed. Else it never gives up: what fails is tried again, for ever.
 """
 
 import gc
@@ -23,7 +23,7 @@ import signal
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -50,7 +50,7 @@ from .quiet import Quiet
 from .tables import ExchangeInfoTable
 from .timekeeper import Timekeeper
 from .universe import Universe, changes, choose, is_delivered, slots_low
-from .writer import PENDING, BarWriter, Counts, Origin, State
+from .writer import F64, I64, PENDING, BarWriter, Counts, Extra, Origin, State
 
 if TYPE_CHECKING:
     from .binance.websocket import StreamEvent
@@ -86,7 +86,8 @@ BEHIND_S: Final = 1.0
 
 HALT_SYMBOLS: Final = 5
 HALT_SHARE: Final = 0.2
-"""When more symbols than both say stop trading at once, the market is halted, not delisted."""
+"""When more symbols than both say stop trading at once, the market is halted, not delisted; so it is when
+all stop, more than one, and are listed still."""
 
 _COUNTED: Final = tuple(Counts.__slots__)
 _GAUGES: Final = (
@@ -214,11 +215,11 @@ class Collector:
     async def _work(self) -> int:
         """From the first request to the last; returns only when there is nothing to collect."""
         await self._patiently("clock", self.keeper.sync)
-        universe = await self._patiently("exchangeInfo", self._ask_universe)
+        universe = await self._patiently("exchangeInfo", lambda: self._ask_universe(nearest=True))
         if universe is not None:
             for problem in universe.problems:
                 log.error("%s", problem)
-            if not universe.symbols:
+            if not universe.symbols and not universe.stopped:
                 log.error("no symbol of %s to collect", self.config.trade_type)
                 print("collector: there is no symbol to collect (see above)", file=sys.stderr)
                 return 2
@@ -226,6 +227,8 @@ class Collector:
         if universe is None:
             universe = Universe(dict.fromkeys(resumed, 0), [])
             log.warning("REST does not answer: going on with the %d symbols of the store", len(resumed))
+        elif not universe.symbols:
+            universe = await self._outlast_halt(universe, resumed)
         if self.clock.synced and self.store.complete_g >= self.writer.now_g():
             log.error(
                 "the store holds bars up to %s, the exchange's time is only %s: nothing new until then",
@@ -254,6 +257,18 @@ class Collector:
         return 0
 
     # ------------------------------------------------------------------------------------------ beginning
+
+    async def _outlast_halt(self, universe: Universe, resumed: list[str]) -> Universe:
+        """None that is asked for trades now: go on with what the store holds, else wait for the first one."""
+        log.warning(
+            "none of %d symbols of %s trades now: %s",
+            len(universe.stopped), self.config.trade_type,
+            "going on with the store's" if resumed else "waiting for one that does",
+        )  # fmt: skip
+        while not resumed and not universe.symbols:
+            await asyncio.sleep(max(self.clock.wall_s(LOOK_SOON_MS), 1.0))
+            universe = await self._patiently("exchangeInfo", self._ask_universe) or universe
+        return universe
 
     async def _begin_funding(self, funding: "Funding") -> None:
         """History is written with its funding rates, so these come first, as long as they come."""
@@ -442,20 +457,25 @@ class Collector:
             log.error("snapshot not used: %s", problem)
         if found is None:
             return
-        now_g = self.writer.now_g()
-        oldest, n_symbols = now_g - config.num_candles, 0
+        now_g, window = self.writer.now_g(), found.meta.window
+        oldest, n_symbols, n_cut = now_g - config.num_candles, 0, 0
         for symbol in wanted:
             if symbol not in found:
                 continue
             rows = found[symbol]
+            if len(rows.status) >= window < config.num_candles:
+                n_cut += 1  # by that window: what is before its bars could never be put in again
+                continue
             start = max(0, oldest - rows.g0)
             if start >= len(rows.status):
                 continue
             status = np.where(rows.status == PENDING, UNKNOWN, rows.status)[start:].astype(np.uint8)
             self.writer.expect(symbol)
             try:
-                values = np.ascontiguousarray(rows.values[:N_COLUMNS, start:].T)
-                self.writer.answer(symbol, Answer(rows.g0 + start, values, status), 0.0, Origin.SNAPSHOT)
+                values = np.ascontiguousarray(rows.values[:, start:].T)
+                answer = Answer(rows.g0 + start, values[:, :N_COLUMNS], status)
+                with self._beside(answer.g, values[:, N_COLUMNS:]):
+                    self.writer.answer(symbol, answer, 0.0, Origin.SNAPSHOT)
                 # readable at once, up to the snapshot, as after any restart; REST brings what came since
                 if self.writer.series[symbol].state is State.LOADING and self.writer.activate(symbol):
                     self.symbols[symbol] = universe.symbols[symbol]
@@ -466,7 +486,27 @@ class Collector:
                 self._bug("snapshot")
                 continue
             n_symbols += 1
+        if n_cut:
+            log.warning(
+                "snapshot %s has %d bars a symbol, %d are wanted: REST is asked for all of %d symbols",
+                found.path.name, window, config.num_candles, n_cut,
+            )  # fmt: skip
         log.info("snapshot %s: %d symbols in %.2f s", found.path.name, n_symbols, time.monotonic() - started)
+
+    @contextlib.contextmanager
+    def _beside(self, g: int, values: F64) -> Iterator[None]:
+        """Meanwhile, the writer takes what bars have beside the exchange's columns from `values`, too: those
+        of bars g, g + 1, ... in a snapshot."""
+        extra = self.writer.extra
+        if extra is None or self.funding is None:
+            yield
+            return
+        first_ms, step = self.writer.close_ms(g), self.config.interval_ms
+        self.writer.extra = _Beside(extra, values, first_ms, step, self.funding.known.is_set())
+        try:
+            yield
+        finally:
+            self.writer.extra = extra
 
     async def _read_history(self) -> None:
         """Wait until every symbol has its history, or until REST has been silent for long."""
@@ -488,12 +528,13 @@ class Collector:
 
     # --------------------------------------------------------------------------------------------- symbols
 
-    async def _ask_universe(self) -> Universe:
+    async def _ask_universe(self, *, nearest: bool = False) -> Universe:
         info = await self.rest.exchange_info()
         self._infos, self._infos_ms = info.symbols, self.clock.now_ms()
         for entry in info.rejected[:5]:
             self._quiet.warning("rejected", "exchangeInfo: an entry cannot be used: %s", entry)
-        return choose(info.symbols, self.config.trade, self.config.keep_symbols, self.config.symbols)
+        config = self.config
+        return choose(info.symbols, config.trade, config.keep_symbols, config.symbols, nearest=nearest)
 
     async def _apply(self, universe: Universe, first: bool = False) -> None:
         """Collect exactly these symbols: subscribe, read history, close the slots of those that are gone.
@@ -505,13 +546,18 @@ class Collector:
         keep = self.config.keep_symbols
         stopped = {name for name in change.removed if keep is None or name in keep} - universe.left_out
         stopped = {name for name in stopped if not is_delivered(name, self.clock.now_ms())}
+        halted = set[str]()
         if len(stopped) > max(HALT_SYMBOLS, HALT_SHARE * len(self.symbols)):
+            halted = stopped
+        elif not universe.symbols and len(stopped & universe.stopped) > 1:
+            halted = stopped & universe.stopped
+        if halted:
             # slots are never used twice, so a maintenance must not look like the end of the market
             self._quiet.error(
                 "halt", "%d of %d symbols do not trade: taken for a halt, not for delistings",
-                len(stopped), len(self.symbols),
+                len(halted), len(self.symbols),
             )  # fmt: skip
-            change = change._replace(removed=[name for name in change.removed if name not in stopped])
+            change = change._replace(removed=[name for name in change.removed if name not in halted])
         if change.removed:
             await asyncio.sleep(CONFIRM_S)
             try:
@@ -826,6 +872,33 @@ class Collector:
             return "none"
         at = origin_ms(self.config.interval) + (g + 1) * self.config.interval_ms
         return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at / 1e3))
+
+
+class _Beside:
+    """The columns beside the bars of one symbol of a snapshot: a `writer.Extra`.
+
+    extra     what is known of them now
+    values    float64[n, n_columns]: what they were in the snapshot
+    first_ms  when the first of these bars closes, ms UTC; the others follow every `step` ms
+    known     whether `extra` knows all there is. If not, the snapshot goes first: of what was settled last
+              half the story tells something wrong
+    """
+
+    def __init__(self, extra: Extra, values: F64, first_ms: int, step: int, known: bool) -> None:
+        self.columns = extra.columns
+        self._extra, self._values, self._known = extra, values, known
+        self._first_ms, self._step = first_ms, step
+
+    def row(self, symbol: str, close_ms: int) -> tuple[float, ...]:
+        """As the writer asks for live bars, which no snapshot holds."""
+        return self._extra.row(symbol, close_ms)
+
+    def rows(self, symbol: str, close_ms: I64) -> F64:
+        """The columns of the snapshot's bars that close at `close_ms`."""
+        told = self._extra.rows(symbol, close_ms)
+        kept = self._values[(close_ms - self._first_ms) // self._step]
+        first, second = (told, kept) if self._known else (kept, told)
+        return np.where(np.isnan(first), second, first)
 
 
 def _end_of_store(config: Config) -> int | None:

@@ -100,6 +100,10 @@ class _Content(NamedTuple):
     n_symbols: int
     n_bars: int
     n_corrections: int
+    n_late_fills: int
+
+
+_NOTHING: Final = _Content(-1, 0, 0, 0, 0)
 
 
 class Recorder:
@@ -120,7 +124,7 @@ class Recorder:
         self.n_written = 0
         self.n_failures = 0
         """Failures since the last snapshot that was written."""
-        self._content = _Content(-1, 0, 0, 0)
+        self._content = _NOTHING
         self._next = time.monotonic()
 
     def content(self) -> _Content:
@@ -128,18 +132,26 @@ class Recorder:
         reader = self.store.reader
         slots = self.store.symbols.values()
         n_bars = sum(reader.count(slot) for slot in slots)
-        return _Content(reader.complete_g, len(slots), n_bars, reader.counters().get("corrections", 0))
+        counters = reader.counters()
+        n_corrections, n_late_fills = counters.get("corrections", 0), counters.get("late_fills", 0)
+        return _Content(reader.complete_g, len(slots), n_bars, n_corrections, n_late_fills)
 
     def due(self) -> bool:
-        """Whether it is time: enough bars, or other symbols, since the last one, and not too soon after it.
-        The first is due when the market is complete for the first time."""
+        """Whether it is time: enough bars, other symbols, or corrections since the last one, and not too soon
+        after it. The first is due when the market is complete for the first time.
+
+        A bar that was filled in late is no reason: the last one holds it as pending, so it is asked for."""
         if time.monotonic() < self._next:
             return False
         found = self.content()
         if self.n_written == 0:
             return found.complete_g >= 0
         last = self._content
-        return found.complete_g - last.complete_g >= self.every_bars or found.n_symbols != last.n_symbols
+        return (
+            found.complete_g - last.complete_g >= self.every_bars
+            or found.n_symbols != last.n_symbols
+            or found.n_corrections - found.n_late_fills != last.n_corrections - last.n_late_fills
+        )
 
     def take(self) -> Path | None:
         """Write a snapshot. None if that failed: it is logged, and the next try is put off."""
@@ -195,7 +207,7 @@ class Recorder:
                 log.warning("%s: %s", type(error).__name__, error)
                 return False
             self.n_written = 0
-            self._content = _Content(-1, 0, 0, 0)
+            self._content = _NOTHING
         if self.due():
             self.take()
         return True

@@ -42,11 +42,13 @@ class Universe(NamedTuple):
     symbols   names in the exchange's order, with the time each was listed (ms UTC; 0: not known)
     problems  a line for each name of the config that does not do what it should, with key and reason
     left_out  names that trade and are of the trade_type, but that keep_symbols or a rule leaves out
+    stopped   names that are asked for and listed, but do not trade now: halted, ended, or not begun yet
     """
 
     symbols: dict[str, int]
     problems: list[str]
     left_out: frozenset[str] = frozenset()
+    stopped: frozenset[str] = frozenset()
 
 
 class Changes(NamedTuple):
@@ -61,22 +63,36 @@ def choose(
     trade_type: TradeType,
     keep: Sequence[str] | None,
     rules: Symbols = BMAC_RULES,
+    *,
+    nearest: bool = True,
 ) -> Universe:
-    """The symbols of `trade_type` that trade now and that `rules` allow; if `keep` is given, only its own."""
+    """The symbols of `trade_type` that trade now and that `rules` allow; if `keep` is given, only its own.
+
+    nearest  name the nearest symbol beside each unknown one: milliseconds for each
+    """
     known = {info.symbol: info for info in infos}
     bases = {info.base_asset for info in infos}
-    offered = [i for i in infos if i.status == "TRADING" and trade_type.covers(i, tradifi=True)]
+    only = None if keep is None else frozenset(keep)
+    covered = [i for i in infos if trade_type.covers(i, tradifi=True)]
+    offered = [i for i in covered if i.status == "TRADING"]
     trading = {i.symbol: i.onboard_ms for i in offered if not _forbids(rules, i, trade_type, bases)}
+    stopped = frozenset(
+        i.symbol
+        for i in covered
+        if i.status != "TRADING"
+        and (only is None or i.symbol in only)
+        and not _forbids(rules, i, trade_type, bases)
+    )
     problems = []
     for name in rules.exclude:
         if name not in known:
-            problems.append(f"symbols.exclude: {name}: {_unknown(name, known)}")
+            problems.append(f"symbols.exclude: {name}: {_unknown(name, known, nearest=nearest)}")
     for name in keep or ():
         if name in trading:
             continue
         info = known.get(name)
         if info is None:
-            reason = _unknown(name, trading, known)
+            reason = _unknown(name, trading, known, nearest=nearest)
         elif not trade_type.covers(info, tradifi=True):
             reason = f"{info.contract_type or 'spot'} quoted in {info.quote_asset}, not of {trade_type.name}"
         elif rule := _forbids(rules, info, trade_type, bases):
@@ -84,8 +100,8 @@ def choose(
         else:
             reason = f"not trading now (status {info.status})"
         problems.append(f"keep_symbols: {name}: {reason}")
-    kept = trading if keep is None else {name: trading[name] for name in trading if name in set(keep)}
-    return Universe(kept, problems, frozenset(info.symbol for info in offered) - kept.keys())
+    kept = trading if only is None else {name: at for name, at in trading.items() if name in only}
+    return Universe(kept, problems, frozenset(info.symbol for info in offered) - kept.keys(), stopped)
 
 
 def is_leveraged(info: SymbolInfo, bases: Collection[str]) -> bool:
@@ -127,8 +143,9 @@ def _forbids(rules: Symbols, info: SymbolInfo, trade_type: TradeType, bases: Col
     return ""
 
 
-def _unknown(name: str, *among: Collection[str]) -> str:
-    near = next((found for names in among if (found := difflib.get_close_matches(name, names, n=1))), [])
+def _unknown(name: str, *among: Collection[str], nearest: bool) -> str:
+    looked_at = among if nearest else ()
+    near = next((found for names in looked_at if (found := difflib.get_close_matches(name, names, n=1))), [])
     return f"the exchange has no such symbol{f'; nearest: {near[0]}' if near else ''}"
 
 

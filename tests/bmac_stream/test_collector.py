@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bmac_stream import snapshot
-from bmac_stream.bar import bar_number
+from bmac_stream import attach, recorder, snapshot
+from bmac_stream import collector as collector_module
+from bmac_stream.bar import N_COLUMNS, bar_number
 from bmac_stream.client import SymbolRows
 from bmac_stream.collector import COUNTERS, Collector, _Redact, main, spec_of
 from bmac_stream.config import Config, load_config
@@ -137,6 +138,15 @@ class Run:
             n += len(status)
         return n
 
+    def into_snapshot(self, change: Callable[[SymbolRows], SymbolRows] = lambda rows: rows) -> None:
+        """Let the collector, which has ended, leave its bars in a snapshot only, each symbol's as `change`
+        gives them."""
+        with attach(self.name, directory=self.folder) as store:
+            rows = [snapshot.SymbolRows(*change(one)) for one in recorder.copy_rows(store)]
+            snapshot.write(self.folder / "snapshot", recorder.describe(store), rows)
+        for path in list(self.folder.glob("bmac.*")):
+            path.unlink()
+
 
 @contextlib.asynccontextmanager
 async def running(folder: Path, name: str, *, market: Any = None, **keys: Any) -> AsyncIterator[Run]:
@@ -248,6 +258,61 @@ async def test_a_snapshot_of_the_future_that_was_read_ahead_gives_way_to_an_olde
         assert run.counts()["snapshot_bars"] >= 4 * 60
         assert f"snapshot not used: snapshot {bad}: its newest bar closes at" in caplog.text
         assert bad.exists(), "it is no damaged one"
+
+
+async def test_a_history_that_a_shorter_window_cut_is_read_anew(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bmac_stream.collector.commands", lambda config: {})  # no recorder
+    async with running(tmp_path, store_name) as run:
+        await run.start()
+        await run.live()
+        assert await run.end() == 0
+        young = min(run.collector.store.symbols)
+
+        def listed_lately(rows: SymbolRows) -> SymbolRows:
+            if rows.symbol != young:
+                return rows
+            return rows._replace(g0=rows.g0 + 20, values=rows.values[:, 20:], status=rows.status[20:])
+
+        run.into_snapshot(listed_lately)
+        run.config = config_of(tmp_path, store_name, run.simulator, num_candles=600, snapshot={})
+        collector = await run.start()
+        await run.live()
+        store = collector.store
+        held = {name: store.count(slot) - store.first_g(slot) for name, slot in store.symbols.items()}
+        assert 40 <= held.pop(young) < 60 and run.counts()["snapshot_bars"] < 60, "that is all it has"
+        assert min(held.values()) >= 600
+        run.check()
+    assert f"60 bars a symbol, 600 are wanted: REST is asked for all of {len(held)} symbols" in caplog.text
+
+
+async def test_funding_rates_of_a_snapshot_stay_while_the_exchange_does_not_tell_them(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bmac_stream.collector.commands", lambda config: {})  # no recorder
+    monkeypatch.setattr("bmac_stream.collector.FUNDING_S", 0.2)
+    async with running(tmp_path, store_name, funding_rate=True, snapshot={}) as run:
+        collector = await run.start()
+        await run.live()
+        await run.until("rates", lambda: collector.funding and collector.funding.known.is_set())
+        await run.bars(1)
+        slot = collector.store.symbols["BTCUSDT"]
+        start = collector.store.count(slot) - 60
+        told = collector.store.read(slot, start, 60)[0][:, N_COLUMNS:]
+        assert not np.isnan(told).any()
+        assert await run.end() == 0
+        run.into_snapshot()
+        run.simulator.fault("http_error", path="fundingRate", status=503)
+        collector = await run.start()
+        await run.live()
+        assert collector.funding is not None and not collector.funding.known.is_set()
+        assert collector.writer.extra is collector.funding.columns, "live bars have nothing of the file"
+        slot = collector.store.symbols["BTCUSDT"]
+        first = max(start, collector.store.first_g(slot))
+        again = collector.store.read(slot, first, start + 60 - first)[0][:, N_COLUMNS:]
+        assert len(again) > 30
+        np.testing.assert_array_equal(again, told[first - start :])
 
 
 async def test_symbols_become_readable_as_they_finish(tmp_path: Path, store_name: str) -> None:
@@ -532,6 +597,69 @@ async def test_a_halt_of_the_market_is_not_its_end(
         assert run.counts()["delistings"] == 0
 
 
+async def test_a_halt_of_a_few_that_are_all_is_not_their_end(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bmac_stream.collector.CONFIRM_S", 0.01)
+    async with running(tmp_path, store_name, market=new_market(8, 1, 1)) as run:
+        keep = small_symbols(run)[:4]
+        run.config = config_of(tmp_path, store_name, run.simulator, keep_symbols=keep)
+        collector = await run.start()
+        await run.live()
+        slots = dict(collector.store.symbols)
+        run.simulator.fault("delisting", symbols=keep, seconds=0)
+        await run.until("the halt", lambda: not set(keep) & set(small_symbols(run)))
+        universe = await collector._ask_universe()
+        await collector._apply(universe)
+        assert collector.store.symbols == slots
+        assert "4 of 4 symbols do not trade: taken for a halt" in caplog.text
+        await collector._apply(universe._replace(stopped=universe.stopped - {keep[0]}))
+        assert set(collector.store.symbols) == set(keep[1:]), "what the exchange lists no more has ended"
+        await collector._apply(universe._replace(symbols={keep[1]: 0}))
+        assert set(collector.store.symbols) == {keep[1]}, "while others trade, the market is not halted"
+        await collector._apply(universe)
+        assert not collector.store.symbols, "one alone shows no halt"
+
+
+async def test_a_restart_in_a_halt_goes_on_with_the_store(
+    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, store_name, market=new_market(8, 1, 1)) as run:
+        collector = await run.start()
+        await run.live()
+        slots = dict(collector.store.symbols)
+        run.simulator.fault("delisting", symbols=small_symbols(run), seconds=0)
+        await run.until("the halt", lambda: not small_symbols(run))
+        assert await run.end() == 0
+        collector = await run.start()
+        await run.live()
+        await run.bars(1)
+        assert collector.store.symbols == slots
+    assert f"none of {len(slots)} symbols of usdt_perp trades now: going on with the store's" in caplog.text
+
+
+async def test_a_start_in_a_halt_waits_for_its_end(
+    tmp_path: Path, store_name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    halted = True
+    choose = collector_module.choose
+
+    def chosen(*arguments: Any, **keys: Any) -> Any:
+        found = choose(*arguments, **keys)
+        return found._replace(symbols={}, stopped=frozenset(found.symbols)) if halted else found
+
+    monkeypatch.setattr("bmac_stream.collector.choose", chosen)
+    async with running(tmp_path, store_name) as run:
+        collector = await run.start()
+        await run.until("the line", lambda: "trades now: waiting for one that does" in caplog.text)
+        await asyncio.sleep(0.2)
+        assert not collector.writer.live
+        halted = False
+        await run.live()
+        await run.bars(1)
+        run.check()
+
+
 async def test_a_quarter_s_delivery_is_no_halt(
     tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -582,12 +710,15 @@ def small_symbols(run: Run) -> list[str]:
 
 
 async def test_keep_symbols_that_do_not_exist_are_named(
-    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, store_name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(tmp_path, store_name, keep_symbols=["BTCUSDT", "BTCUSDTT"]) as run:
         collector = await run.start()
         await run.live()
         assert set(collector.store.symbols) == {"BTCUSDT"}
+        # milliseconds for each name, which live bars would wait for
+        monkeypatch.setattr("difflib.get_close_matches", lambda *_, **__: pytest.fail("looked for again"))
+        await collector._apply(await collector._ask_universe())
     assert "BTCUSDTT: the exchange has no such symbol; nearest: BTCUSDT" in caplog.text
 
 
@@ -683,7 +814,7 @@ async def test_a_snapshot_that_fits_nothing_is_a_counted_bug_and_rest_has_the_ba
     class Found:
         path = tmp_path / "snapshot.parquet"
         meta = SnapshotMeta(
-            store="s", source="x", interval_ms=MINUTE, origin_ms=0, columns=("close",), window=20
+            store="s", source="x", interval_ms=MINUTE, origin_ms=0, columns=("close",), window=60
         )
 
         def __contains__(self, symbol: str) -> bool:

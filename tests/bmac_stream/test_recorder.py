@@ -94,6 +94,23 @@ def test_when_it_is_due(store: Store, writer: FakeCollector, tmp_path: Path) -> 
     assert not slow.due()
 
 
+def test_a_correction_is_due_but_a_late_fill_is_not(
+    store: Store, writer: FakeCollector, tmp_path: Path
+) -> None:
+    """A snapshot holds a pending bar as one to be asked for, but a wrong number as a number."""
+    one = Recorder(store, tmp_path / "snap", every_bars=1000, min_interval_s=0.0)
+    assert one.take() is not None
+    writer.add("corrections")
+    writer.add("late_fills")
+    assert not one.due()
+    writer.add("corrections")
+    assert one.due()
+    one.min_interval_s = 3600.0
+    assert one.take() is not None and not one.due()
+    writer.add("corrections")
+    assert not one.due(), "not so soon after the last one"
+
+
 def test_the_last_one_is_written_only_if_something_is_new(
     store: Store, writer: FakeCollector, tmp_path: Path
 ) -> None:

@@ -41,6 +41,23 @@ def test_names_that_cannot_be_collected_are_told_with_the_reason() -> None:
     ]
 
 
+def test_what_is_listed_but_does_not_trade_is_kept_apart() -> None:
+    infos = [*INFOS, info("NEWUSDT", "PENDING_TRADING"), info("DEADUSDC", "BREAK", quote="USDC")]
+    assert choose(infos, USDT_PERP, None).stopped == {"OLDUSDT", "NEWUSDT"}
+    assert choose(infos, USDT_PERP, ["OLDUSDT", "BTCUSDT", "QQQ"]).stopped == {"OLDUSDT"}
+    rules = Symbols(exclude=["OLDUSDT"])
+    assert choose(infos, USDT_PERP, None, rules).stopped == {"NEWUSDT"}
+
+
+def test_the_nearest_names_are_looked_for_only_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("difflib.get_close_matches", lambda *_, **__: pytest.fail("looked for"))
+    rules = Symbols(exclude=["ETHUSDTT"])
+    assert choose(INFOS, USDT_PERP, ["BTCUSDTT"], rules, nearest=False).problems == [
+        "symbols.exclude: ETHUSDTT: the exchange has no such symbol",
+        "keep_symbols: BTCUSDTT: the exchange has no such symbol",
+    ]
+
+
 def spot(symbol: str, base: str, quote: str = "USDT", status: str = "TRADING") -> SymbolInfo:
     return SymbolInfo(symbol, status, "", base, quote, "", 0, 0, None, None, None)
 
