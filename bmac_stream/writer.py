@@ -506,9 +506,10 @@ class BarWriter:
         assert self.extra is not None
         known = self.extra.rows(symbol, self.close_ms(0) + np.arange(start, series.next_g) * self._step)
         written = stored[:, N_COLUMNS:]
-        other = ((known != written) & ~(np.isnan(known) & np.isnan(written))).any(axis=1) & (words == BAR)
+        known = np.where(np.isnan(known), written, known)  # what was known once is not forgotten
+        other = ((known != written) & ~np.isnan(known)).any(axis=1) & (words == BAR)
         for i in np.flatnonzero(other):
-            row = self._whole(symbol, start + int(i), stored[i, :N_COLUMNS])
+            row = np.concatenate((stored[i, :N_COLUMNS], known[i]))
             self.store.correct(series.slot, start + int(i), row, BAR)
         self.counts.corrections += int(other.sum())
         return int(other.sum())
@@ -560,6 +561,8 @@ class BarWriter:
         stored, words = self.store.read(series.slot, g, 1)
         word = int(words[0])
         told, was = row[:N_COLUMNS].tobytes(), stored[0, :N_COLUMNS].tobytes()
+        if word == status == BAR:  # nor is it here
+            np.copyto(row[N_COLUMNS:], stored[0, N_COLUMNS:], where=np.isnan(row[N_COLUMNS:]))
         if word == status and (status != BAR or told == was):
             self.counts.duplicate_bars += 1
             if recent:

@@ -794,3 +794,21 @@ def test_a_bar_told_twice_is_no_revision_though_more_is_known_of_its_extra_colum
     beside.writer.answer("AUSDT", answer("AUSDT", START - 5, 5), START * MINUTE + 5_000)
     assert beside.writer.counts.take().get("revised_bars", 0) == 0
     assert np.isnan(extra_of(beside, START - 5, START)[:, 0]).all()
+
+
+def test_what_was_known_once_of_extra_columns_is_not_forgotten(beside: Bench) -> None:
+    """As after a start without /fundingRate: neither by a renewal nor by a revision of the bar."""
+    rates = beside.writer.extra
+    assert isinstance(rates, Rates)
+    rates.times = [(START - 30) * MINUTE]
+    beside.load("AUSDT")
+    known = extra_of(beside, START - 20, START)
+    assert not np.isnan(known).any()
+    rates.times = []
+    assert beside.writer.renew("AUSDT", (START - 10) * MINUTE) == 0
+    np.testing.assert_array_equal(extra_of(beside, START - 20, START), known)
+    revised = answer("AUSDT", START - 1, 1)
+    revised.values[0, 4] += 1.0
+    beside.writer.answer("AUSDT", revised, START * MINUTE + 5_000)
+    assert beside.writer.counts.take()["revised_bars"] == 1
+    np.testing.assert_array_equal(extra_of(beside, START - 20, START), known)
