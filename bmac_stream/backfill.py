@@ -19,6 +19,7 @@ __all__ = [
     "CLOSE_MARGIN_MS",
     "DENIALS",
     "DENIAL_APART_MS",
+    "OVERLAP",
     "UNKNOWN",
     "Answer",
     "Page",
@@ -53,6 +54,10 @@ DENIALS: Final = 3
 
 DENIAL_APART_MS: Final = 1_000
 """They must have been asked for so long after each other, exchange ms: within a moment they are one."""
+
+OVERLAP: Final = 16
+"""A readable symbol that catches up is asked for so many of its newest bars again: they may have been
+corrected since they were saved."""
 
 
 class Page(NamedTuple):

@@ -18,7 +18,19 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from .backfill import ABSENT, BAR, DENIAL_APART_MS, DENIALS, UNKNOWN, Answer, Page, cover, judge, pages
+from .backfill import (
+    ABSENT,
+    BAR,
+    DENIAL_APART_MS,
+    DENIALS,
+    OVERLAP,
+    UNKNOWN,
+    Answer,
+    Page,
+    cover,
+    judge,
+    pages,
+)
 from .bar import INTERVALS_MS, origin_ms, utc_text
 from .binance.rest import RestClient
 from .clock import Clock
@@ -46,10 +58,6 @@ FRESH_SHARE: Final = 30
 
 NO_CLOCK_MS: Final = 365 * 86_400_000.0
 """How wrong a clock may be that nobody has set: rows are then closed by later rows alone, none is absent."""
-
-OVERLAP: Final = 16
-"""A readable symbol that catches up is asked for so many of its newest bars again: they may have been
-corrected since they were saved."""
 
 FAILED_PAUSE_S: Final = 0.2
 LONGEST_FAILED_PAUSE_S: Final = 30.0

@@ -23,6 +23,7 @@ import msgspec
 import pyarrow as pa
 
 from bmac_stream import snapshot
+from bmac_stream.backfill import OVERLAP
 from bmac_stream.client import Store, attach
 from bmac_stream.errors import (
     Lagging,
@@ -36,6 +37,7 @@ from bmac_stream.errors import (
 )
 
 __all__ = ["Recorder", "command", "copy_rows", "describe", "main"]
+from shm import Status
 
 POLL_S: Final = 0.5
 """How soon a signal is noticed at the latest."""
@@ -100,10 +102,9 @@ class _Content(NamedTuple):
     n_symbols: int
     n_bars: int
     n_corrections: int
-    n_late_fills: int
 
 
-_NOTHING: Final = _Content(-1, 0, 0, 0, 0)
+_NOTHING: Final = _Content(-1, 0, 0, 0)
 
 
 class Recorder:
@@ -132,15 +133,11 @@ class Recorder:
         reader = self.store.reader
         slots = self.store.symbols.values()
         n_bars = sum(reader.count(slot) for slot in slots)
-        counters = reader.counters()
-        n_corrections, n_late_fills = counters.get("corrections", 0), counters.get("late_fills", 0)
-        return _Content(reader.complete_g, len(slots), n_bars, n_corrections, n_late_fills)
+        return _Content(reader.complete_g, len(slots), n_bars, self.store.n_corrections)
 
     def due(self) -> bool:
-        """Whether it is time: enough bars, other symbols, or corrections since the last one, and not too soon
-        after it. The first is due when the market is complete for the first time.
-
-        A bar that was filled in late is no reason: the last one holds it as pending, so it is asked for."""
+        """Whether it is time: enough bars, other symbols, or a wrong number in the last one, and not too soon
+        after it. The first is due when the market is complete for the first time."""
         if time.monotonic() < self._next:
             return False
         found = self.content()
@@ -150,8 +147,18 @@ class Recorder:
         return (
             found.complete_g - last.complete_g >= self.every_bars
             or found.n_symbols != last.n_symbols
-            or found.n_corrections - found.n_late_fills != last.n_corrections - last.n_late_fills
+            or self._is_wrong(last)
         )
+
+    def _is_wrong(self, last: _Content) -> bool:
+        """Whether the last snapshot has bars that were corrected since, and that no start will ask for: it
+        does for what is pending there, and for the newest bars."""
+        try:
+            entries, _ = self.store.reader.corrections(last.n_corrections)
+        except Lagging:  # more than are kept
+            return True
+        oldest = last.complete_g - OVERLAP
+        return any(g <= oldest and old != Status.PENDING for _, _, g, old, _ in entries)
 
     def take(self) -> Path | None:
         """Write a snapshot. None if that failed: it is logged, and the next try is put off."""

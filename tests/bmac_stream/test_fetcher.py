@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bmac_stream import fetcher
-from bmac_stream.backfill import ABSENT, Page
+from bmac_stream.backfill import ABSENT, OVERLAP, Page
 from bmac_stream.binance.markets import MARKETS
 from bmac_stream.binance.protocol import Klines
 from bmac_stream.errors import ApiError, NetworkError
@@ -21,7 +21,6 @@ from bmac_stream.fetcher import (
     HISTORY_SHARE,
     LONGEST_FAILED_PAUSE_S,
     LONGEST_PAUSE_MS,
-    OVERLAP,
     Fetcher,
 )
 from bmac_stream.grace import Grace

@@ -14,6 +14,7 @@ import pytest
 
 import bmac_stream
 from bmac_stream import recorder, snapshot
+from bmac_stream.backfill import OVERLAP
 from bmac_stream.client import Store
 from bmac_stream.errors import StoreNotFound, WriterDead
 from bmac_stream.recorder import Recorder
@@ -94,20 +95,26 @@ def test_when_it_is_due(store: Store, writer: FakeCollector, tmp_path: Path) -> 
     assert not slow.due()
 
 
-def test_a_correction_is_due_but_a_late_fill_is_not(
+def test_a_correction_that_no_start_would_find_is_due(
     store: Store, writer: FakeCollector, tmp_path: Path
 ) -> None:
-    """A snapshot holds a pending bar as one to be asked for, but a wrong number as a number."""
+    """What a snapshot holds as pending is asked for at a start, and so are its newest bars."""
+    writer.close_bar(pending=("BBBUSDT",))
+    late = writer.next_g - 1
+    for _ in range(OVERLAP):
+        writer.close_bar()
     one = Recorder(store, tmp_path / "snap", every_bars=1000, min_interval_s=0.0)
     assert one.take() is not None
-    writer.add("corrections")
-    writer.add("late_fills")
-    assert not one.due()
-    writer.add("corrections")
+    slot, values = writer.symbols["BBBUSDT"], np.ones(len(writer.spec.columns))
+    writer.correct(slot, late, values)
+    assert not one.due(), "it was pending"
+    writer.correct(slot, late + 1, values)
+    assert not one.due(), "it is one of the newest"
+    writer.correct(slot, late, 2 * values)
     assert one.due()
     one.min_interval_s = 3600.0
     assert one.take() is not None and not one.due()
-    writer.add("corrections")
+    writer.correct(slot, late, 3 * values)
     assert not one.due(), "not so soon after the last one"
 
 
