@@ -35,9 +35,9 @@ from bmac_stream.errors import (
     WriterDead,
     WriterStalled,
 )
+from shm import Status
 
 __all__ = ["Recorder", "command", "copy_rows", "describe", "main"]
-from shm import Status
 
 POLL_S: Final = 0.5
 """How soon a signal is noticed at the latest."""
