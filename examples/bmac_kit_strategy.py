@@ -4,6 +4,13 @@
     python examples/bmac_kit_strategy.py shm:usdt_deli_1m shm:usdt_deli_1m
 
 The first reads BMAC's directories, the second a store in shared memory.
+
+It goes by this machine's clock, as BmacKit's strategies do. The embedded exchange has a time of its own: on a
+trial no bar of now would ever come (NotReady). So its config says what time it is, in UTC (`date -u +%FT%T`),
+just before each start of the collector, and leaves its `rate` at 1:
+
+    "exchange": "embedded", "embedded": {"n_symbols": 100, "start": "2026-11-22T09:30:00"}
+
 What it does with a frame is up to you: it prints the strongest symbols. It trades nothing.
 """
 

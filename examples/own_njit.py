@@ -20,7 +20,7 @@ from shm.jit import panel, panel_begin, panel_valid
 def breakouts(store, high, close, n, out):
     """out[slot] = close over the highest high of the n - 1 bars before, minus 1; False: read it again.
 
-    NaN where a bar is missing. high and close are column numbers; out is float64[max_symbols].
+    NaN where one of the bars is missing. high and close are column numbers; out is float64[max_symbols].
     """
     token = panel_begin(store)
     highs = panel(store, high, n, token)
@@ -28,7 +28,9 @@ def breakouts(store, high, close, n, out):
     for slot in range(highs.shape[0]):
         top = highs[slot, 0]
         for i in range(1, n - 1):
-            top = max(top, highs[slot, i])
+            # not max(): max(4.0, nan) is 4.0. Once top is NaN, nothing is above it
+            if highs[slot, i] > top or np.isnan(highs[slot, i]):
+                top = highs[slot, i]
         out[slot] = closes[slot, n - 1] / top - 1.0
     return panel_valid(store, n, token)
 

@@ -171,7 +171,7 @@ def _less(x: Any, y: Any, out: Any, n: int) -> None:
 
 @kernel
 def less_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
-    """less: 1.0 where x < y, else 0.0."""
+    """less: 1.0 where x < y, else 0.0; NaN where either is NaN."""
     _less(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 0, g), n)
 
 
@@ -181,7 +181,7 @@ LESS: Final = Operator(
 
 
 def less(x: Number, y: Number) -> Node:
-    """1.0 where x < y, else 0.0."""
+    """1.0 where x < y, else 0.0; NaN where either is NaN."""
     return LESS(x, y)[0]
 
 
@@ -194,7 +194,7 @@ def _less_equal(x: Any, y: Any, out: Any, n: int) -> None:
 
 @kernel
 def less_equal_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
-    """less_equal: 1.0 where x <= y, else 0.0."""
+    """less_equal: 1.0 where x <= y, else 0.0; NaN where either is NaN."""
     _less_equal(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 0, g), n)
 
 
@@ -207,7 +207,7 @@ LESS_EQUAL: Final = Operator(
 
 
 def less_equal(x: Number, y: Number) -> Node:
-    """1.0 where x <= y, else 0.0."""
+    """1.0 where x <= y, else 0.0; NaN where either is NaN."""
     return LESS_EQUAL(x, y)[0]
 
 
@@ -220,7 +220,7 @@ def _equal(x: Any, y: Any, out: Any, n: int) -> None:
 
 @kernel
 def equal_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
-    """equal: 1.0 where x == y, else 0.0."""
+    """equal: 1.0 where x == y, else 0.0; NaN where either is NaN."""
     _equal(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 0, g), n)
 
 
@@ -230,7 +230,7 @@ EQUAL: Final = Operator(
 
 
 def equal(x: Number, y: Number) -> Node:
-    """1.0 where x == y, else 0.0."""
+    """1.0 where x == y, else 0.0; NaN where either is NaN."""
     return EQUAL(x, y)[0]
 
 
@@ -243,7 +243,7 @@ def _logical_and(x: Any, y: Any, out: Any, n: int) -> None:
 
 @kernel
 def logical_and_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
-    """logical_and: 1.0 where neither x nor y is 0.0, else 0.0."""
+    """logical_and: 1.0 where neither x nor y is 0.0, else 0.0; NaN where either is NaN."""
     _logical_and(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 0, g), n)
 
 
@@ -256,7 +256,7 @@ LOGICAL_AND: Final = Operator(
 
 
 def logical_and(x: Number, y: Number) -> Node:
-    """1.0 where neither x nor y is 0.0, else 0.0."""
+    """1.0 where neither x nor y is 0.0, else 0.0; NaN where either is NaN."""
     return LOGICAL_AND(x, y)[0]
 
 
@@ -269,7 +269,7 @@ def _logical_or(x: Any, y: Any, out: Any, n: int) -> None:
 
 @kernel
 def logical_or_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
-    """logical_or: 1.0 where x or y is not 0.0, else 0.0."""
+    """logical_or: 1.0 where x or y is not 0.0, else 0.0; NaN where either is NaN."""
     _logical_or(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 0, g), n)
 
 
@@ -282,7 +282,7 @@ LOGICAL_OR: Final = Operator(
 
 
 def logical_or(x: Number, y: Number) -> Node:
-    """1.0 where x or y is not 0.0, else 0.0."""
+    """1.0 where x or y is not 0.0, else 0.0; NaN where either is NaN."""
     return LOGICAL_OR(x, y)[0]
 
 
@@ -294,7 +294,7 @@ def _logical_not(x: Any, out: Any, n: int) -> None:
 
 @kernel
 def logical_not_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
-    """logical_not: 1.0 where x is 0.0, else 0.0."""
+    """logical_not: 1.0 where x is 0.0, else 0.0; NaN where x is NaN."""
     _logical_not(now(state, stride, p, 1, g), now(state, stride, p, 0, g), n)
 
 
@@ -304,7 +304,7 @@ LOGICAL_NOT: Final = Operator(
 
 
 def logical_not(x: Number) -> Node:
-    """1.0 where x is 0.0, else 0.0."""
+    """1.0 where x is 0.0, else 0.0; NaN where x is NaN."""
     return LOGICAL_NOT(x)[0]
 
 
@@ -450,7 +450,7 @@ def _not_equal(x: Any, y: Any, out: Any, n: int) -> None:
 
 @kernel
 def not_equal_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
-    """not_equal: 1.0 where x != y, else 0.0."""
+    """not_equal: 1.0 where x != y, else 0.0; NaN where either is NaN."""
     _not_equal(now(state, stride, p, 1, g), now(state, stride, p, 2, g), now(state, stride, p, 0, g), n)
 
 
@@ -463,7 +463,7 @@ NOT_EQUAL: Final = Operator(
 
 
 def not_equal(x: Number, y: Number) -> Node:
-    """1.0 where x != y, else 0.0."""
+    """1.0 where x != y, else 0.0; NaN where either is NaN."""
     return NOT_EQUAL(x, y)[0]
 
 
@@ -475,7 +475,7 @@ def _sign(x: Any, out: Any, n: int) -> None:
 
 @kernel
 def sign_kernel(state: Any, stride: int, p: Any, f: Any, g: int, n: int) -> None:
-    """sign: 1.0 above 0, -1.0 below, 0.0 at 0."""
+    """sign: 1.0 above 0, -1.0 below, 0.0 at 0; NaN where x is NaN."""
     _sign(now(state, stride, p, 1, g), now(state, stride, p, 0, g), n)
 
 
@@ -485,7 +485,7 @@ SIGN: Final = Operator(
 
 
 def sign(x: Number) -> Node:
-    """1.0 above 0, -1.0 below, 0.0 at 0."""
+    """1.0 above 0, -1.0 below, 0.0 at 0; NaN where x is NaN."""
     return SIGN(x)[0]
 
 

@@ -1,5 +1,6 @@
 """The examples run as they are, each as a process of its own beside a collector."""
 
+import importlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bmac_stream import history
+from bmac_stream import attach, history
 from bmac_stream.config import load_config
 from bmac_stream.recorder import copy_rows, describe
 from bmac_stream.snapshot import write
@@ -194,3 +195,21 @@ def test_factors_of_the_config_are_there(monkeypatch: pytest.MonkeyPatch) -> Non
     mine = {entry if isinstance(entry, str) else entry[0] for entry in config.factors}
     assert {"my_factors:Bias", "my_factors:Squeeze", "my_factors:BoughtStrength"} <= mine
     assert "my_operator:CusumUp" in mine
+
+
+def test_a_missing_bar_is_nan_in_own_compiled_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """max(4.0, nan) is 4.0 in compiled code: a hole among the highs must not pass for none."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    breakouts = importlib.import_module("own_njit").breakouts
+    with (
+        FakeCollector.start(tmp_path, window=100, history=10) as writer,
+        attach("rule", directory=tmp_path) as store,
+    ):
+        high, close = store.column_index["high"], store.column_index["close"]
+        out = np.empty(store.spec.max_symbols)
+        for late in ((), ("BBBUSDT",), (), ("AAAUSDT",), (), ()):
+            writer.close_bar(pending=late)
+        assert breakouts(store.arrays, high, close, 5, out)
+        assert np.isnan(out[:2]).all() and np.isfinite(out[2])
+        assert breakouts(store.arrays, high, close, 4, out)
+        assert np.isnan(out[0]) and np.isfinite(out[1:3]).all()
