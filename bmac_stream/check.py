@@ -2,7 +2,8 @@
 
 In plain words, and it reads only: nothing is asked of the exchange, no file is written or touched. It
 looks at config.json key by key, at the run directory file by file, at who writes there now, at the memory and
-time that a start will take, and (in a process of its own) at every pandas factor module.
+time that a start will take, at the engine's `factors`, and (in a process of its own) at every pandas factor
+module.
 """
 
 import json as json_module
@@ -20,7 +21,7 @@ from rich.text import Text
 
 from bmac_stream.check_files import directory_checks, symbols_found
 from bmac_stream.config import BMAC_KEYS, Config, load_config
-from bmac_stream.doctor import Check
+from bmac_stream.doctor import Check, factor_checks
 from bmac_stream.errors import ConfigError
 from bmac_stream.room import advice, described, rooms
 
@@ -57,7 +58,7 @@ def checks(path: Path, factors: Path | None = None) -> list[Check]:
             found += _raw_notes(path)
         else:
             found += _config(config, warnings, _raw(path))
-            for part in (_memory, _start, directory_checks):
+            for part in (_memory, _start, factor_checks, directory_checks):
                 try:
                     found += part(config)
                 except Exception as error:  # a check that breaks is a finding, not the end of the others

@@ -1,11 +1,13 @@
 """`python -m bmac_stream COMMAND`: what can be called from the command line, and nothing else.
 
-The collector, the recorder and the simulator are modules with command lines of their own.
+What runs for long are modules with command lines of their own, MODULES: `python -m bmac_stream collector CFG`
+becomes `python -m bmac_stream.collector CFG`.
 """
 
 import functools
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import fire
@@ -19,12 +21,25 @@ COMMANDS: Final = ("status", "doctor", "check", "run", "explain", "version", "hi
 """What may be called; other attributes of Commands are not offered."""
 
 
+MODULES: Final = ("collector", "engine", "alerts", "recorder", "simulator")
+"""Modules of this package that may be named like a command: the process goes on as that module's."""
+_ALSO: Final = """
+PROGRAMS
+    They run until Ctrl-C, and are modules of their own; `bmac_stream collector CFG` works as well.
+
+     python -m bmac_stream.collector CFG    keeps the market of a config in shared memory
+     python -m bmac_stream.engine CFG       computes its `factors` for all
+     python -m bmac_stream.alerts CFG       sends its alerts; the collector starts it
+"""
+
+
 class Commands:
     """bmac_stream: whole-market bars in shared memory."""
 
     def status(
         self,
         store: str | None = None,
+        *,
         json: bool = False,
         directory: str = "/dev/shm",
         check: bool = False,
@@ -35,25 +50,36 @@ class Commands:
         store      this one only
         json       one JSON object with stable keys instead of the table
         directory  where the stores lie
-        check      exit status 1 unless there is a store and all that are shown are live (for health checks)
+        check      for health checks: exit status 1, with the reasons on stderr, unless there is a store and
+                   every one shown is live and has a complete run_time that is recent (two bars and 10 s;
+                   the time of an embedded exchange is its own) and does not lack every symbol
         owner      the user whose collector it is, if not yours: its store has a group that you belong to
+
+        Exit status 1 too if `store` is not there or cannot be read.
         """
         import msgspec
         from rich.console import Console
 
         from bmac_stream import status
 
-        one = None if store is None else [status.look_at(str(store), directory, owner)]
-        found = status.look(directory, owner) if one is None else one
-        if json:
+        one = None if store is None else status.look_at(str(store), directory, owner)
+        found = status.look(directory, owner) if one is None else [one]
+        if one is not None and one.error is not None and not json:
+            print(one.error, file=sys.stderr)
+        elif json:
             text = msgspec.json.encode({"directory": str(directory), "stores": found})
             print(msgspec.json.format(text, indent=2).decode())
         else:
             status.show(found, directory, Console(width=None if sys.stdout.isatty() else 100))
-        healthy = bool(found) and all(one.error is None and one.writer == "live" for one in found)
-        return int(check and not healthy)
+        if not check:
+            return int(one is not None and one.error is not None)
+        unfit = [f"{this.name}: {why}" for this in found if (why := status.unfit(this))]
+        if one is None or one.error is None:
+            for line in unfit:
+                print(line, file=sys.stderr)
+        return int(bool(unfit) or not found)
 
-    def doctor(self, cfg: str | None = None, json: bool = False, timeout_s: float = 20.0) -> int:
+    def doctor(self, cfg: str | None = None, *, json: bool = False, timeout_s: float = 20.0) -> int:
         """Check this machine and the way to the exchange, and say what to do. Exit status 1 if one fails.
 
         cfg        a collector's config file, or the folder it lies in; without: all of Binance's markets
@@ -64,7 +90,7 @@ class Commands:
 
         return doctor.main(None if cfg is None else str(cfg), json=json, timeout_s=timeout_s)
 
-    def check(self, directory: str, factors: str | None = None, json: bool = False) -> int:
+    def check(self, directory: str, *, factors: str | None = None, json: bool = False) -> int:
         """What of an existing BMAC directory or config will work. Exit status 1 if something will not.
 
         directory  BMAC's base directory, a config file, or a folder that holds `factor/*.py` only
@@ -75,12 +101,12 @@ class Commands:
 
         return check.main(str(directory), None if factors is None else str(factors), json=json)
 
-    def run(self, cfg: str, seconds: float = 0.0, keep: bool = False) -> int:
+    def run(self, cfg: str, *, seconds: float = 0.0, keep: bool = False) -> int:
         """Start collector, engine and sample strategy for a config, and show them until Ctrl-C.
 
         cfg      config file
         seconds  end by itself after so many seconds; 0: not
-        keep     leave the store in shared memory afterwards
+        keep     leave the store in shared memory, and the snapshots, afterwards
         """
         from bmac_stream.run import run
 
@@ -109,7 +135,7 @@ class Commands:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 2 for a config that cannot be used, 1 for other errors."""
-    statuses: list[int] = []
+    asked: list[Callable[[], int]] = []
 
     def offered(method: Any) -> Any:
         if isinstance(method, dict):
@@ -117,24 +143,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         @functools.wraps(method)
         def call(*args: Any, **kwargs: Any) -> None:
-            # None, so that fire neither prints a result nor offers its attributes as further commands
-            statuses.append(method(*args, **kwargs))
+            # Only noted: fire finds a word too many after the call. And None, so that it neither prints a
+            # result nor offers its attributes as further commands.
+            asked.append(functools.partial(method, *args, **kwargs))
 
         return call
 
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in MODULES:
+        os.execv(sys.executable, [sys.executable, "-m", f"bmac_stream.{words[0]}", *words[1:]])
+    if not words or words[0] in ("--help", "-h"):
+        print(_help())
+        return 0
     named = [word for word in words if not word.startswith("-")]
     there: Sequence[str] = COMMANDS
     if named[:1] == ["history"] and len(named) > 1:
         named, there = named[1:], tuple(Commands.history)
     if (named and named[0] not in there) or any(word.startswith("__") for word in words):
         # fire would take these for attributes of whatever it has in hand
-        print(f"bmac_stream: no such command; there are {', '.join(there)}", file=sys.stderr)
+        also = f"; programs: {', '.join(MODULES)}" if there is COMMANDS else ""
+        print(f"bmac_stream: no such command; there are {', '.join(there)}{also}", file=sys.stderr)
         return 2
     try:
         fire.Fire(
             {name: offered(getattr(Commands(), name)) for name in COMMANDS}, command=words, name="bmac_stream"
         )
+        return asked[-1]() if asked else 0
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -143,4 +177,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    return statuses[-1] if statuses else 0
+
+
+def _help() -> str:
+    """What there is, a line each."""
+    lines = ["Whole-market bars in shared memory. `bmac_stream COMMAND --help` says more.", "", "COMMANDS"]
+    for name in COMMANDS:
+        one = getattr(Commands, name)
+        text = "The long history: " + ", ".join(one) if isinstance(one, dict) else (one.__doc__ or "")
+        lines.append(f"     {name:<9} {text.strip().splitlines()[0]}")
+    return "\n".join(lines) + "\n" + _ALSO.rstrip()

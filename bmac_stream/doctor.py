@@ -16,7 +16,9 @@ import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal
+from shlex import join
+from types import SimpleNamespace
+from typing import Final, Literal, cast
 
 import msgspec
 from rich.console import Console
@@ -28,7 +30,7 @@ from bmac_stream.config import Config, load_config
 from bmac_stream.errors import ConfigError
 from bmac_stream.room import advice, described, rooms
 
-__all__ = ["Check", "machine_checks", "main"]
+__all__ = ["Check", "factor_checks", "machine_checks", "main"]
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -50,7 +52,8 @@ BYTES_PER_BAR: Final = 60
 class Check(msgspec.Struct, frozen=True):
     """One thing that was looked at.
 
-    level   "ok"; "warn": works, but not as well or not for long; "fail": a collector would not work
+    level   "ok"; "warn": works, but not as well or not for long; "fail": a collector, or the engine process
+            that the config asks for, would not work
     found   what is the case
     advice  what to do, in plain words; "" if nothing
     """
@@ -64,7 +67,10 @@ class Check(msgspec.Struct, frozen=True):
 def machine_checks(config: Config | None) -> list[Check]:
     """What can be seen without a network. Never raises."""
     found: list[Check] = []
-    for check in (_system, _python, _packages, _files, _clock_source, _shared_memory, _stores, _snapshots):
+    looks = (
+        _system, _python, _packages, _files, _clock_source, _shared_memory, _stores, _snapshots, factor_checks
+    )  # fmt: skip
+    for check in looks:
         try:
             found.extend(check(config))
         except Exception as error:
@@ -203,14 +209,14 @@ def _stores(config: Config | None) -> Iterator[Check]:
                 f"store {store.name}",
                 "warn",
                 store.error,
-                f"If no collector uses it, remove it: rm {store.path}*",
+                f"If no collector uses it, remove it: {_removal(store.path)}",
             )
         elif store.writer in ("dead", "closed", "retired"):
             yield Check(
                 f"store {store.name}",
                 "ok" if store.writer == "closed" else "warn",
                 f"{_mib(store.bytes)}, its collector is gone ({store.writer})",
-                f"The next collector goes on from it; if there will be none: rm {store.path}*",
+                f"The next collector goes on from it; if there will be none: {_removal(store.path)}",
             )
         elif store.writer == "stalled":
             yield Check(
@@ -219,6 +225,48 @@ def _stores(config: Config | None) -> Iterator[Check]:
                 f"its collector (process {store.pid}) has been silent for {store.silent_s:.0f} s",
                 f"Look at its log; if it hangs, end it: kill {store.pid}",
             )
+
+
+def _removal(path: str) -> str:
+    """The command that removes a store: its files by name, for a `*` would take longer names' stores too."""
+    return join(["rm", *map(str, status.files_of(Path(path)))])
+
+
+def factor_checks(config: Config | None) -> Iterator[Check]:
+    """Whether the engine process could compute the config's `factors`, by its own judgement: their names and
+    parameters, the columns they read, and the bars they need. Modules of the user's own are imported."""
+    if config is None or not config.factors:
+        return
+    from bmac_stream.client import Store
+    from bmac_stream.collector import spec_of
+    from bmac_stream.engine import FactorError, plan_factors
+
+    spec = spec_of(config, config.source or "?")
+    name, window = config.store_name, spec.window
+    # all that is asked of a store there, of one that need not exist
+    store = cast(Store, SimpleNamespace(
+        name=name, window=window, columns=spec.columns, interval_ms=spec.interval_ms, origin_ms=spec.origin_ms
+    ))  # fmt: skip
+    problems = []
+    for entry in config.factors:
+        try:
+            plan_factors(store, [entry])
+        except FactorError as error:
+            problems.append(str(error))
+    if not problems:
+        try:  # two of them may make the same column
+            n = len(plan_factors(store, config.factors).names)
+        except FactorError as error:
+            problems.append(str(error))
+        else:
+            yield Check("factors", "ok", f"{n} columns; {window} bars are enough for each")
+    for problem in problems:
+        yield Check(
+            "factors",
+            "fail",
+            problem,
+            "The engine process would refuse to start: correct `factors`, or raise num_candles.",
+        )
 
 
 def _snapshots(config: Config | None) -> Iterator[Check]:
@@ -300,7 +348,7 @@ def _show(found: list[Check], console: Console) -> None:
     console.print(table)
     counts = {level: sum(check.level == level for check in found) for level in ("fail", "warn")}
     if counts["fail"]:
-        console.print(Text(f"{counts['fail']} failed: a collector would not work yet.", style="red"))
+        console.print(Text(f"{counts['fail']} failed: it would not work yet.", style="red"))
     elif counts["warn"]:
         console.print(Text(f"Fit, with {counts['warn']} warnings.", style="yellow"))
     else:

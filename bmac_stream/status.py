@@ -4,6 +4,7 @@
 A file that cannot be read is listed with its error.
 """
 
+import re
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -24,10 +25,12 @@ from bmac_stream.universe import slots_low
 from shm import Status
 from shm.layout import first_cell
 
-__all__ = ["StoreStatus", "find_stores", "look", "look_at", "show"]
+__all__ = ["StoreStatus", "files_of", "find_stores", "look", "look_at", "show", "span", "unfit"]
 
 PREFIX: Final = "bmac."
 NAMES_SHOWN: Final = 5
+SPARE_S: Final = 10.0
+"""What `unfit` allows beyond two bars."""
 
 
 class StoreStatus(msgspec.Struct, kw_only=True):
@@ -50,6 +53,7 @@ class StoreStatus(msgspec.Struct, kw_only=True):
     error: str | None = None
     source: str = ""
     interval: str = ""
+    interval_ms: int = 0
     trade_type: str = ""
     writer: str = "unknown"
     phase: str = ""
@@ -100,6 +104,13 @@ def find_stores(directory: str | Path) -> list[str]:
     return sorted(names)
 
 
+def files_of(path: Path) -> list[Path]:
+    """The store at `path` and the files beside it that are there, sorted; none of another store whose name
+    goes on."""
+    ours = re.compile(re.escape(path.name) + r"(\.lock|\.bell|\.new|\.[a-z]+\.arrow(\.new)?)?")
+    return sorted(file for file in path.parent.iterdir() if ours.fullmatch(file.name))
+
+
 def look_at(name: str, directory: str | Path, owner: str | int | None = None) -> StoreStatus:
     """What the store `name` holds now. Never raises for what is in the file: see `error`.
 
@@ -109,6 +120,14 @@ def look_at(name: str, directory: str | Path, owner: str | int | None = None) ->
     status = StoreStatus(name=name, path=str(path))
     try:
         status.bytes = path.stat().st_size
+    except FileNotFoundError:
+        others = ", ".join(find_stores(directory)) or "none"
+        status.error = f"StoreNotFound: {directory} has no store {name!r}; stores there: {others}"
+        return status
+    except OSError as error:
+        status.error = f"{type(error).__name__}: {error}"
+        return status
+    try:
         with attach(name, directory=str(directory), owner=owner) as store:
             _fill(status, store)
     except (ShmError, OSError, ValueError, KeyError) as error:  # KeyError: no such owner
@@ -121,10 +140,31 @@ def look(directory: str | Path, owner: str | int | None = None) -> list[StoreSta
     return [look_at(name, directory, owner) for name in find_stores(directory)]
 
 
+def unfit(status: StoreStatus) -> str:
+    """Why a strategy cannot rely on this store now, "" if it can: what a health check asks.
+
+    A store is fit whose writer is live, and which has a run_time, complete and recent: at most two bars and
+    SPARE_S old, and not without every symbol. Of an embedded exchange's, which has a time of its own, the age
+    is not known here.
+    """
+    if status.error is not None:
+        return status.error
+    if status.writer != "live":
+        return f"its collector is {status.writer}, silent for {span(status.silent_s)}"
+    if not status.run_time:
+        return f"no run_time is complete yet (phase {status.phase!r})"
+    if status.age_s is not None and status.age_s > 2 * status.interval_ms / 1e3 + SPARE_S:
+        return f"its newest run_time is {span(status.age_s)} old, a bar has {status.interval}"
+    if not status.ready:
+        return f"every one of {status.active} symbols is missing at the newest run_time"
+    return ""
+
+
 def _fill(status: StoreStatus, store: Store) -> None:
     reader = store.reader
     status.source = store.source
     status.interval = store.interval
+    status.interval_ms = store.interval_ms
     status.trade_type = str(store.meta.get("trade_type", ""))
     status.phase = store.phase
     status.writer = _writer_state(store)
@@ -204,9 +244,10 @@ def _cells(status: StoreStatus) -> list[Text]:
         return [store, Text(status.error, style="red"), Text(), Text(), Text()]
     store.append(f"\n{status.source}", style="not bold")
     store.append(f"\n{status.interval} x {status.window}, {_size(status.bytes)}", style="not bold dim")
-    writer = Text(status.writer, style=_COLOUR.get(status.writer, ""))
+    live = status.writer == "live"
+    writer = Text(status.writer, style="yellow" if live and unfit(status) else _COLOUR.get(status.writer, ""))
     writer.append(
-        f"\nphase {status.phase or '-'}\nsilent {_span(status.silent_s)}\npid {status.pid}", style="dim"
+        f"\nphase {status.phase or '-'}\nsilent {span(status.silent_s)}\npid {status.pid}", style="dim"
     )
     symbols = Text(f"{status.active} of {status.capacity}")
     for name in ("loading", "delisted"):
@@ -235,7 +276,7 @@ def _newest(status: StoreStatus) -> Text:
     if status.complete_ms is not None:
         newest.append(f"\nwhole after {status.complete_ms} ms")
     if status.age_s is not None:
-        newest.append(f"\n{_span(status.age_s)} ago")
+        newest.append(f"\n{span(status.age_s)} ago")
     return newest
 
 
@@ -254,7 +295,8 @@ def _size(n_bytes: int) -> str:
     return f"{n_bytes / 2**20:.0f} MiB" if n_bytes >= 2**20 else f"{n_bytes / 2**10:.0f} KiB"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A duration for people: 12.3 s, 45 min, 3.2 h."""
     if abs(seconds) < 120:
         return f"{seconds:.1f} s"
     if abs(seconds) < 7200:

@@ -1,5 +1,7 @@
 """bmac_stream.cli: what can be called, what it prints, and with which status it ends."""
 
+import functools
+import importlib.util
 import json
 import os
 import subprocess
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bmac_stream import cli
-from bmac_stream.cli import COMMANDS, Commands, main
+from bmac_stream.cli import COMMANDS, MODULES, Commands, main
 from bmac_stream.errors import ConfigError, WriterDead
 from tests.bmac_stream.fake_collector import FakeCollector
 
@@ -43,6 +45,66 @@ def test_status_as_a_health_check(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["status", "--check", where]) == 1
     assert main(["status", where]) == 0
     capsys.readouterr()
+    with FakeCollector.start(tmp_path, (), name="begun", history=0) as writer:
+        writer.set_phase("starting")
+        assert main(["status", "begun", "--check", "--json", where]) == 1
+        out, err = capsys.readouterr()
+        assert json.loads(out)["stores"][0]["writer"] == "live"
+        assert err == "begun: no run_time is complete yet (phase 'starting')\n"
+
+
+def test_a_store_that_is_not_there_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = f"--directory={tmp_path}"
+    with FakeCollector.start(tmp_path):
+        for words in (["status", "nosuch", where], ["status", "nosuch", "--check", where]):
+            assert main(words) == 1
+            out, err = capsys.readouterr()
+            assert out == "" and err.count("\n") == 1 and "has no store 'nosuch'; stores there: rule" in err
+        assert main(["status", "nosuch", "--json", where]) == 1
+        assert "no store" in json.loads(capsys.readouterr().out)["stores"][0]["error"]
+
+
+@pytest.mark.parametrize("words", [["status", "rule", "extra"], ["check", ".", "x"], ["run", "c.json", "3"]])
+def test_a_word_too_many_does_nothing(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called: list[str] = []
+    before = getattr(Commands, words[0])
+
+    @functools.wraps(before)
+    def method(*given: object, **more: object) -> int:
+        called.append(words[0])
+        return 0
+
+    monkeypatch.setattr(Commands, words[0], method)
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2 and not called
+    capsys.readouterr()
+
+
+def test_programs_are_listed_and_handed_over_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in ([], ["--help"]):
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert all(f"python -m bmac_stream.{name} CFG" in out for name in ("collector", "engine", "alerts"))
+        assert all(f" {name} " in out for name in COMMANDS)
+    assert main(["colector", "cfg.json"]) == 2
+    assert "programs: collector" in capsys.readouterr().err
+    ran: list[list[str]] = []
+
+    def execv(path: str, words: list[str]) -> None:
+        ran.append([path, *words])
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", execv)
+    for name in MODULES:
+        with pytest.raises(SystemExit):
+            main([name, "cfg.json", "--seconds=3"])
+        assert importlib.util.find_spec(f"bmac_stream.{name}")
+        assert ran.pop() == [sys.executable] * 2 + ["-m", f"bmac_stream.{name}", "cfg.json", "--seconds=3"]
 
 
 def test_only_what_is_listed_can_be_called(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,10 +155,3 @@ def test_as_a_module(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 0 and json.loads(done.stdout)["stores"] == [], done.stderr
-
-
-def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["--help"])
-    out, err = capsys.readouterr()
-    assert ended.value.code == 0 and all(name in out + err for name in COMMANDS)

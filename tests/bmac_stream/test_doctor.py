@@ -8,6 +8,8 @@ import resource
 import shutil
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections import namedtuple
 from collections.abc import AsyncIterator
@@ -124,6 +126,49 @@ def test_stores_that_nobody_writes(tmp_path: Path) -> None:
         found = machine_checks(make_config(tmp_path, store={"directory": str(tmp_path)}))
     assert one(found, "store broken").level == "warn" and "rm " in one(found, "store broken").advice
     assert one(found, "store ended").level == "ok" and "store living" not in levels(found)
+
+
+def test_the_removal_of_a_store_names_its_files_and_no_other_store_s(tmp_path: Path) -> None:
+    for name in ("ended", "ended2", "ended.factors"):
+        FakeCollector.start(tmp_path, name=name).close()
+    for end in (".exginfo.arrow", "_live"):
+        (tmp_path / f"bmac.ended{end}").touch()
+    found = machine_checks(make_config(tmp_path, store={"directory": str(tmp_path)}))
+    command = one(found, "store ended").advice.partition("rm ")[2].split()
+    assert {Path(word).name for word in command} == {
+        path.name
+        for end in ("", ".lock", ".bell", ".exginfo.arrow")
+        if (path := tmp_path / f"bmac.ended{end}").exists()
+    }
+    assert not any("*" in check.advice for check in found)
+
+
+@pytest.mark.parametrize(
+    ("factors", "says"),
+    [
+        ([["PctChgg", 20]], "did you mean bmac:PctChg?"),
+        ([["PctChg", 2000]], "needs 2001 bars"),
+        ([["PctChg", 20], ["PctChg", 20], ["bmac:PctChg", 20]], ""),
+        (["no_such_module_of_mine:Bias"], "no_such_module_of_mine"),
+        ([["PctChg", 20], ["PctChg", 30]], ""),
+    ],
+)
+def test_factors_are_judged_as_the_engine_does(tmp_path: Path, factors: list[object], says: str) -> None:
+    config = make_config(tmp_path, store={"directory": str(tmp_path)}, num_candles=60, factors=factors)
+    for found in (machine_checks(config), checks(tmp_path)):
+        check = one(found, "factors")
+        assert check.level == ("fail" if says else "ok") and says in check.found, check
+    assert "factors" not in levels(machine_checks(make_config(tmp_path)))
+
+
+def test_without_factors_no_kernel_is_imported(tmp_path: Path) -> None:
+    make_config(tmp_path)
+    code = (
+        "import sys; from bmac_stream import config, doctor;"
+        f"assert not list(doctor.factor_checks(config.load_config({str(tmp_path)!r})[0]));"
+        "assert 'kernels' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 # ---- the way

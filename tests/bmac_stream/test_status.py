@@ -28,6 +28,7 @@ KEYS = {
     "generation", "epoch", "active", "loading", "delisted", "capacity", "window", "run_time", "ready",
     "missing", "absent_now", "complete_ms", "age_s", "corrections", "absent_bars", "pending_bars",
     "late_fills", "reconnects", "weight_used_1m", "counters", "bytes", "free_slots", "warnings",
+    "interval_ms",
 }  # fmt: skip
 """What programs may rely on: a key may be added, none may go."""
 
@@ -132,7 +133,30 @@ def test_damaged_files_are_listed_with_their_error(tmp_path: Path, damage: str) 
 
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:
     found = status.look_at("none", tmp_path)
-    assert found.error is not None and "FileNotFoundError" in found.error
+    assert found.error == f"StoreNotFound: {tmp_path} has no store 'none'; stores there: none"
+    with FakeCollector.start(tmp_path):
+        assert str(status.look_at("none", tmp_path).error).endswith("stores there: rule")
+
+
+def test_what_a_health_check_does_not_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeCollector.start(tmp_path, (), history=0) as writer:
+        writer.set_phase("starting")
+        (found,) = status.look(tmp_path)
+        assert found.writer == "live" and "no run_time is complete yet (phase 'starting')" in status.unfit(
+            found
+        )
+    with FakeCollector.start(tmp_path, name="real", source="binance") as writer:
+        at = run_time(LAST) / 1e3
+        for age_s, words in ((5, ""), (129, ""), (131, "its newest run_time is 2 min old")):
+            monkeypatch.setattr(time, "time", lambda age_s=age_s: at + age_s)
+            assert status.unfit(status.look_at("real", tmp_path)).startswith(words)
+            assert bool(words) == bool(status.unfit(status.look_at("real", tmp_path)))
+        monkeypatch.setattr(time, "time", lambda: at + 61)
+        writer.close_bar(pending=("AAAUSDT", "BBBUSDT"))
+        assert status.unfit(status.look_at("real", tmp_path)) == ""
+        writer.close_bar(pending=("AAAUSDT", "BBBUSDT", "CCCUSDT"))
+        assert "every one of 3 symbols is missing" in status.unfit(status.look_at("real", tmp_path))
+    assert "collector is closed" in status.unfit(status.look_at("real", tmp_path))
 
 
 def test_other_files_are_no_stores(tmp_path: Path) -> None:
